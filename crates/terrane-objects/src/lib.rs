@@ -1,0 +1,3 @@
+//! Object storage: segments, log, keymap engine, workers, compaction, completions.
+
+pub mod service;

@@ -1,0 +1,1 @@
+//! Seeded simulator: scheduler, disks, crashes, oracles; runs the real cores.

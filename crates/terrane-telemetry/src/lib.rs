@@ -1,0 +1,1 @@
+//! Structured logs, metrics with a day of history, health registry, audit log.

@@ -1,0 +1,12 @@
+//! Typed names and units that every crate shares; no logic beyond parsing and printing.
+//!
+//! Everything here is a newtype with a checked constructor: a value of one of these types has been
+//! validated once, where it entered, and is trusted from there on.
+
+mod account;
+mod id;
+mod units;
+
+pub use account::{AccessKeyId, AccountId, ParseAccountError, Region};
+pub use id::{ParseIdError, RandomId};
+pub use units::{ByteSize, ParseSizeError};

@@ -1,0 +1,2 @@
+//! The `terrane` binary: server and command line.
+fn main() {}
