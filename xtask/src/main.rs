@@ -1,2 +1,59 @@
-//! Tasks around the workspace.
-fn main() {}
+//! Tasks around the workspace: `cargo xtask tidy | test | soak | bench | s3-tests`.
+//!
+//! Each command does everything that it needs on a fresh machine: what is missing is installed into
+//! `target/venv` (Python packages) or, as root, by the system's package manager.
+
+mod sh;
+mod soak;
+mod test;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks around the Terrane workspace")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Check the rules of the house that compilers and linters do not.
+    Tidy,
+    /// Install what the tests drive, then run every test.
+    Test {
+        /// Passed on to the test runner (a filter, for example).
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run tens of thousands of simulated histories, or a long fault run.
+    Soak {
+        /// Which model: see `terrane-sim --help`.
+        name: String,
+        /// How many seeds.
+        #[arg(long, default_value_t = 50_000)]
+        seeds: u64,
+        /// The first seed.
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Tidy => tidy::run(),
+        Task::Test { args } => test::run(&args),
+        Task::Soak { name, seeds, first } => soak::run(&name, first, seeds),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("xtask: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
