@@ -602,8 +602,11 @@ pub struct Completion {
     pub superseded: bool,
 }
 
+/// Names of the queue classes, in the order in which [`ObjectService::queues`] lists them.
+pub const QUEUE_CLASSES: [&str; 4] = ["sync", "high", "low", "delay"];
+
 /// State of one queue class, for `terrane queue` and metrics.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueueStatus {
     /// `sync`, `high`, `low` or `delay`.
     pub class: String,
