@@ -71,9 +71,10 @@ impl AuditMetrics {
     /// Registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register("audit_events", "Audit events written", metrics.written.clone());
+        let registry = registry.sub_registry_with_prefix("terrane_audit");
+        registry.register("events", "Audit events written", metrics.written.clone());
         registry.register(
-            "audit_events_lost",
+            "events_lost",
             "Audit events left out because the queue was full or the disk did not take them",
             metrics.lost.clone(),
         );

@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
-/// The process's metrics. Clones share one registry; all names begin with `terrane_`.
+/// The process's metrics. Clones share one registry. Each crate registers below a prefix of its own:
+/// `registry.sub_registry_with_prefix("terrane_s3")`.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
@@ -19,9 +20,9 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// An empty registry with the prefix `terrane`.
+    /// An empty registry.
     pub fn new() -> Self {
-        Self { registry: Arc::new(Mutex::new(Registry::with_prefix("terrane"))) }
+        Self { registry: Arc::new(Mutex::new(Registry::default())) }
     }
 
     /// Lets a component register its metrics: `metrics.with(S3Metrics::register)`.
@@ -46,10 +47,10 @@ mod tests {
     use prometheus_client::metrics::counter::Counter;
 
     #[test]
-    fn registered_metrics_are_rendered_with_the_prefix() {
+    fn registered_metrics_are_rendered() {
         let metrics = Metrics::new();
         let counter = Counter::<u64>::default();
-        metrics.with(|registry| registry.register("puts", "Puts served", counter.clone()));
+        metrics.with(|registry| registry.register("terrane_puts", "Puts served", counter.clone()));
         counter.inc_by(3);
         let text = metrics.render();
         assert!(text.contains("terrane_puts_total 3\n"), "{text}");

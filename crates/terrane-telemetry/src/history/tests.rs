@@ -6,8 +6,8 @@ use proptest::prelude::*;
 fn metrics() -> (Metrics, Gauge, Counter) {
     let (metrics, depth, puts) = (Metrics::new(), Gauge::default(), Counter::default());
     metrics.with(|registry| {
-        registry.register("depth", "Depth", depth.clone());
-        registry.register("puts", "Puts", puts.clone());
+        registry.register("terrane_depth", "Depth", depth.clone());
+        registry.register("terrane_puts", "Puts", puts.clone());
     });
     (metrics, depth, puts)
 }

@@ -50,9 +50,9 @@ mod tests {
         let puts = Counter::<u64>::default();
         let seconds = Histogram::new([0.1, 1.0]);
         metrics.with(|registry| {
-            registry.register("depth", "Depth # of a queue", by_class.clone());
-            registry.register("puts", "Puts", puts.clone());
-            registry.register("latency_seconds", "Latency", seconds.clone());
+            registry.register("terrane_depth", "Depth # of a queue", by_class.clone());
+            registry.register("terrane_puts", "Puts", puts.clone());
+            registry.register("terrane_latency_seconds", "Latency", seconds.clone());
         });
         by_class.get_or_create(&vec![("class".into(), "high # 1".into())]).set(-7);
         puts.inc_by(2);
