@@ -12,6 +12,7 @@ use crate::sh;
 /// The crates from the ground floor up. A crate imports only from above it in this list: a lower crate
 /// that knows a higher one cannot be tested, reused or understood alone.
 const FLOORS: &[&str] = &[
+    "terrane-bench",
     "terrane-types",
     "terrane-log",
     "terrane-view",
@@ -24,7 +25,6 @@ const FLOORS: &[&str] = &[
     "terrane-api",
     "terrane-sim",
     "terrane",
-    "terrane-bench",
     "xtask",
 ];
 
