@@ -1,0 +1,130 @@
+//! Request rate limits per account: one GCRA cell each ("generic cell rate algorithm", ITU-T I.371 Annex A),
+//! equivalent to a token bucket, without locks on the way of a request.
+//!
+//! The number of tracked accounts is bounded. An account that falls out starts again with a full bucket,
+//! which is exact when its bucket had filled up meanwhile and generous otherwise.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use moka::sync::Cache;
+use serde::{Deserialize, Serialize};
+use terrane_types::AccountId;
+
+/// How many requests an account may make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateLimit {
+    /// Sustained requests per second, at least 1.
+    pub per_second: u32,
+    /// Requests that may come at once after a pause, at least 1.
+    pub burst: u32,
+}
+
+impl RateLimit {
+    /// Whether both numbers are at least 1.
+    pub fn is_valid(&self) -> bool {
+        self.per_second > 0 && self.burst > 0
+    }
+
+    fn nanos_per_request(self) -> u64 {
+        (NANOS / u64::from(self.per_second.max(1))).max(1)
+    }
+}
+
+const NANOS: u64 = 1_000_000_000;
+
+/// The account's bucket is empty (S3: 503 `SlowDown`, native: 429).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("request rate limit of the account reached; retry after {} ms", retry_after.as_millis())]
+pub struct Throttled {
+    /// When the same request would pass if nothing else came.
+    pub retry_after: Duration,
+}
+
+/// Token buckets of all accounts.
+#[derive(Debug)]
+pub(crate) struct RateLimits {
+    default: Option<RateLimit>,
+    cells: Cache<AccountId, Arc<Cell>>,
+    started: Instant,
+}
+
+impl RateLimits {
+    /// `default` applies to accounts without an override; `None` lets them pass unlimited.
+    pub(crate) fn new(default: Option<RateLimit>, accounts_max: u64) -> Self {
+        Self { default, cells: Cache::new(accounts_max), started: Instant::now() }
+    }
+
+    /// Takes over what the store says of an account; called whenever one of its credentials is loaded.
+    pub(crate) fn configure(&self, account: &AccountId, own: Option<RateLimit>) {
+        match (own.or(self.default), self.cells.get(account)) {
+            (None, Some(_)) => self.cells.invalidate(account),
+            (Some(limit), Some(cell)) => cell.configure(limit),
+            (Some(limit), None) if own.is_some() => {
+                self.cells.get_with_by_ref(account, || Arc::new(Cell::new(limit))).configure(limit);
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// Takes `cost` requests out of the account's bucket, or says when they could be taken.
+    pub(crate) fn admit(&self, account: &AccountId, cost: u32) -> Result<(), Throttled> {
+        let cell = match (self.cells.get(account), self.default) {
+            (Some(cell), _) => cell,
+            (None, None) => return Ok(()),
+            (None, Some(limit)) => self.cells.get_with_by_ref(account, || Arc::new(Cell::new(limit))),
+        };
+        let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        cell.take(now, cost)
+    }
+}
+
+/// One bucket. Times are nanoseconds since the process's start.
+#[derive(Debug)]
+struct Cell {
+    /// When the bucket will be full again ("theoretical arrival time").
+    full_at: AtomicU64,
+    nanos_per_request: AtomicU64,
+    burst: AtomicU64,
+}
+
+impl Cell {
+    fn new(limit: RateLimit) -> Self {
+        Self {
+            full_at: AtomicU64::new(0),
+            nanos_per_request: AtomicU64::new(limit.nanos_per_request()),
+            burst: AtomicU64::new(limit.burst.max(1).into()),
+        }
+    }
+
+    fn configure(&self, limit: RateLimit) {
+        self.nanos_per_request.store(limit.nanos_per_request(), Ordering::Relaxed);
+        self.burst.store(limit.burst.max(1).into(), Ordering::Relaxed);
+    }
+
+    /// A cost above the burst is taken from a full bucket: it passes alone, and then the bucket stays empty
+    /// for as long as the whole cost takes. Otherwise such a request could never pass.
+    fn take(&self, now: u64, cost: u32) -> Result<(), Throttled> {
+        let step = self.nanos_per_request.load(Ordering::Relaxed);
+        let room = step.saturating_mul(self.burst.load(Ordering::Relaxed));
+        let price = step.saturating_mul(cost.into());
+        let mut full_at = self.full_at.load(Ordering::Relaxed);
+        loop {
+            let base = full_at.max(now);
+            let emptied_until = base.saturating_add(price.min(room));
+            if emptied_until > now.saturating_add(room) {
+                let retry_after = Duration::from_nanos(emptied_until - now.saturating_add(room));
+                return Err(Throttled { retry_after });
+            }
+            let next = base.saturating_add(price);
+            match self.full_at.compare_exchange_weak(full_at, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(other) => full_at = other,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
