@@ -1,6 +1,9 @@
 //! What an owner of a log chooses.
 
 use crate::bugs::Bugs;
+use crate::error::LogError;
+use crate::frame::SEGMENT_HEADER;
+use crate::position::FRAME_HEADER;
 use crate::position::Position;
 
 /// Where new segments come from.
@@ -48,5 +51,19 @@ impl Default for LogConfig {
             epoch_nonce: None,
             bugs: Bugs::default(),
         }
+    }
+}
+
+impl LogConfig {
+    pub(crate) fn check(&self) -> Result<(), LogError> {
+        // A segment holds its header, one record and its seal.
+        let overhead = SEGMENT_HEADER + 2 * FRAME_HEADER;
+        if self.segment_bytes > 1 << 30 {
+            return Err(LogError::Config("segments are at most 1 GiB"));
+        }
+        if self.max_record_bytes > self.segment_bytes.saturating_sub(overhead) {
+            return Err(LogError::Config("a record of the largest size does not fit into a segment"));
+        }
+        Ok(())
     }
 }

@@ -18,14 +18,19 @@
 //! Everything is synchronous and runs over [`disk::Disk`], so that the simulator
 //! can lose, tear, reorder and rot what a real disk may.
 
+mod batch;
 pub mod bugs;
 pub mod commit;
 pub mod config;
 pub mod disk;
 mod error;
+mod frame;
 mod log;
 mod position;
 mod reader;
+mod recover;
+mod scan;
+mod spares;
 
 pub use config::{LogConfig, Preallocate};
 pub use error::LogError;

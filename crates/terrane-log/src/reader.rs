@@ -1,8 +1,18 @@
 //! Reading what is durable.
 
+use crate::disk::{Disk, DiskFile, Open};
 use crate::error::LogError;
-use crate::position::{Position, RecordLocator};
+use crate::frame::{Frame, SEGMENT_HEADER};
+use crate::position::{FRAME_HEADER, Position, RecordLocator};
+use crate::scan::{Scanner, Step, header_error};
 use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::Arc;
+
+/// Files of sealed segments kept open.
+const OPEN_FILES: usize = 256;
 
 /// What is known of one segment without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,14 +25,91 @@ pub struct SegmentInfo {
     pub first: Position,
     /// The place behind the last durable record.
     pub end: Position,
-    /// Whether the segment takes no more records (then it may be removed).
+    /// Whether the segment takes no more records (then it may be removed, unless it is the newest).
     pub sealed: bool,
+}
+
+/// What the writer publishes and readers see.
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    table: RwLock<BTreeMap<u64, Extent>>,
+    files: Mutex<Files>,
+}
+
+/// The durable part of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub(crate) end: u32,
+    pub(crate) sealed: bool,
+}
+
+#[derive(Default)]
+struct Files {
+    open: HashMap<u64, (u64, Arc<dyn DiskFile>)>,
+    clock: u64,
+}
+
+pub(crate) fn segment_name(id: u64) -> String {
+    format!("{id:016x}.log")
+}
+
+impl Shared {
+    pub(crate) fn new(disk: Arc<dyn Disk>, table: BTreeMap<u64, Extent>) -> Arc<Self> {
+        Arc::new(Self { disk, table: RwLock::new(table), files: Mutex::default() })
+    }
+
+    pub(crate) fn publish(&self, id: u64, extent: Extent) {
+        self.table.write().insert(id, extent);
+    }
+
+    /// Forgets a segment. Its file, if nobody is reading it.
+    pub(crate) fn forget(&self, id: u64) -> io::Result<Option<Arc<dyn DiskFile>>> {
+        let mut table = self.table.write();
+        let file = self.files.lock().open.remove(&id);
+        table.remove(&id);
+        // Readers take files only under the table's lock: who has none now gets none any more.
+        match file {
+            Some((_, file)) if Arc::strong_count(&file) > 1 => Ok(None),
+            _ => self.disk.open(&segment_name(id), Open::Write).map(Some),
+        }
+    }
+
+    pub(crate) fn extents(&self) -> Vec<(u64, Extent)> {
+        self.table.read().iter().map(|(id, extent)| (*id, *extent)).collect()
+    }
+
+    pub(crate) fn extent(&self, id: u64) -> Option<Extent> {
+        self.table.read().get(&id).copied()
+    }
+
+    /// The file of a segment and how far it is durable.
+    pub(crate) fn file(&self, id: u64) -> Result<(Arc<dyn DiskFile>, Extent), LogError> {
+        let table = self.table.read();
+        let extent = *table.get(&id).ok_or(LogError::NotFound { at: Position { segment: id, offset: 0 } })?;
+        let mut files = self.files.lock();
+        files.clock += 1;
+        let now = files.clock;
+        if let Some((used, file)) = files.open.get_mut(&id) {
+            *used = now;
+            return Ok((file.clone(), extent));
+        }
+        let opened = self.disk.open(&segment_name(id), Open::Read);
+        let file = opened.map_err(|e| LogError::io("open a segment", e))?;
+        if files.open.len() >= OPEN_FILES {
+            // A file in use stays, so that `forget` knows of it.
+            let idle = files.open.iter().filter(|(_, (_, file))| Arc::strong_count(file) == 1);
+            let oldest = idle.min_by_key(|(_, (used, _))| *used).map(|(id, _)| *id);
+            oldest.and_then(|id| files.open.remove(&id));
+        }
+        files.open.insert(id, (now, file.clone()));
+        Ok((file, extent))
+    }
 }
 
 /// Reads durable records. Cheap to clone; outlives the log's owner.
 #[derive(Clone)]
 pub struct LogReader {
-    _todo: (),
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl LogReader {
@@ -30,8 +117,24 @@ impl LogReader {
     ///
     /// # Errors
     /// [`LogError::NotFound`] when nothing durable lies there, [`LogError::Corrupt`] when what lies there is damaged.
-    pub fn read(&self, _locator: RecordLocator) -> Result<Bytes, LogError> {
-        unimplemented!()
+    pub fn read(&self, locator: RecordLocator) -> Result<Bytes, LogError> {
+        let not_found = LogError::NotFound { at: locator.start() };
+        let corrupt = |what| LogError::Corrupt { at: locator.start(), what };
+        let (file, extent) = self.shared.file(locator.segment)?;
+        let start = locator.offset.checked_sub(FRAME_HEADER).filter(|start| *start >= SEGMENT_HEADER);
+        let end = locator.offset.checked_add(locator.len).filter(|end| *end <= extent.end);
+        let (Some(start), Some(_)) = (start, end) else { return Err(not_found) };
+        let mut bytes = vec![0; (FRAME_HEADER + locator.len) as usize];
+        file.read_at(&mut bytes, u64::from(start)).map_err(|e| LogError::io("read a record", e))?;
+        let head = bytes.first_chunk().ok_or(not_found)?;
+        let frame = Frame::parse(head).map_err(corrupt)?;
+        if frame.len != locator.len || frame.segment != locator.segment {
+            return Err(corrupt("another record than the one looked for"));
+        }
+        if !frame.verify(start, &bytes) {
+            return Err(corrupt("a wrong checksum"));
+        }
+        Ok(Bytes::from(bytes).slice(FRAME_HEADER as usize..))
     }
 
     /// All durable records of a segment in order, the chain of checksums verified (for compaction and rebuilds).
@@ -41,27 +144,62 @@ impl LogReader {
     /// As [`LogReader::read`], and whatever `visit` returns.
     pub fn scan_segment<E: From<LogError>>(
         &self,
-        _id: u64,
-        _visit: impl FnMut(RecordLocator, &[u8]) -> Result<(), E>,
+        id: u64,
+        mut visit: impl FnMut(RecordLocator, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        unimplemented!()
+        let (file, extent) = self.shared.file(id)?;
+        let mut scanner = Scanner::open(&*file, id, extent.end)?.map_err(|bad| header_error(id, bad))?;
+        scan_durable(&mut scanner, id, extent, &mut visit)
     }
 
     /// All segments, oldest first.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentInfo> {
-        unimplemented!()
+        let info = |(id, extent): (u64, Extent)| SegmentInfo {
+            id,
+            bytes: u64::from(extent.end),
+            first: Position { segment: id, offset: SEGMENT_HEADER },
+            end: Position { segment: id, offset: extent.end },
+            sealed: extent.sealed,
+        };
+        self.shared.extents().into_iter().map(info).collect()
     }
 
-    /// The place behind the last durable record.
+    /// The place behind the last durable record; the default in an empty log.
     #[must_use]
     pub fn durable(&self) -> Position {
-        unimplemented!()
+        self.segments().last().map(|s| s.end).unwrap_or_default()
     }
 
     /// Bytes of the log from `from` to its durable end (for the replay bound).
     #[must_use]
-    pub fn bytes_since(&self, _from: Position) -> u64 {
-        unimplemented!()
+    pub fn bytes_since(&self, from: Position) -> u64 {
+        let after = |(id, extent): (u64, Extent)| match id.cmp(&from.segment) {
+            std::cmp::Ordering::Less => 0,
+            std::cmp::Ordering::Equal => u64::from(extent.end.saturating_sub(from.offset)),
+            std::cmp::Ordering::Greater => u64::from(extent.end),
+        };
+        self.shared.extents().into_iter().map(after).sum()
+    }
+}
+
+/// Hands out the records up to the durable end; anything else than reaching it is damage.
+pub(crate) fn scan_durable<E: From<LogError>>(
+    scanner: &mut Scanner<'_>,
+    id: u64,
+    extent: Extent,
+    visit: &mut impl FnMut(RecordLocator, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    loop {
+        if !extent.sealed && scanner.at >= extent.end {
+            return Ok(());
+        }
+        let at = Position { segment: id, offset: scanner.at };
+        match scanner.step()? {
+            Step::Record { locator, payload } => visit(locator, payload)?,
+            Step::Sealed if extent.sealed => return Ok(()),
+            Step::Sealed => return Err(LogError::Corrupt { at, what: "an unexpected seal" }.into()),
+            Step::End(what) => return Err(LogError::Corrupt { at, what }.into()),
+        }
     }
 }
