@@ -3,6 +3,7 @@
 //! Each command does everything that it needs on a fresh machine: what is missing is installed into
 //! `target/venv` (Python packages) or, as root, by the system's package manager.
 
+mod bench;
 mod sh;
 mod soak;
 mod test;
@@ -30,6 +31,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Measure beside a peer: `objects` or `store`.
+    Bench {
+        /// Which benchmark.
+        name: String,
+        #[command(flatten)]
+        scale: bench::Scale,
+    },
     /// Run tens of thousands of simulated histories, or a long fault run.
     Soak {
         /// Which model: see `terrane-sim --help`.
@@ -47,6 +55,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Tidy => tidy::run(),
         Task::Test { args } => test::run(&args),
+        Task::Bench { name, scale } => bench::run(&name, &scale),
         Task::Soak { name, seeds, first } => soak::run(&name, first, seeds),
     };
     match done {

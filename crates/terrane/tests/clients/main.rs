@@ -1,0 +1,15 @@
+//! Black-box tests: the built binary, started as a user starts it, driven by clients that we did not write.
+//!
+//! `cargo xtask test` installs the clients and says where they are. What is missing makes a test fail.
+
+mod aws;
+mod bad_input;
+mod boto;
+mod crash;
+mod disk_full;
+mod installation;
+mod keymap;
+mod modes;
+mod sync_tools;
+mod tools;
+mod tree;
