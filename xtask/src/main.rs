@@ -4,6 +4,8 @@
 //! `target/venv` (Python packages) or, as root, by the system's package manager.
 
 mod bench;
+mod s3_tests;
+mod server;
 mod sh;
 mod soak;
 mod test;
@@ -38,6 +40,17 @@ enum Task {
         #[command(flatten)]
         scale: bench::Scale,
     },
+    /// Run the conformance suite in a clone of ceph/s3-tests.
+    S3Tests {
+        /// The clone.
+        dir: std::path::PathBuf,
+        /// Only tests that match (pytest's -k); the table in docs/ is then left alone.
+        #[arg(short = 'k', long)]
+        filter: Option<String>,
+        /// Test the release build.
+        #[arg(long)]
+        release: bool,
+    },
     /// Run tens of thousands of simulated histories, or a long fault run.
     Soak {
         /// Which model: see `terrane-sim --help`.
@@ -56,6 +69,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Test { args } => test::run(&args),
         Task::Bench { name, scale } => bench::run(&name, &scale),
+        Task::S3Tests { dir, filter, release } => s3_tests::run(&dir, filter.as_deref(), release),
         Task::Soak { name, seeds, first } => soak::run(&name, first, seeds),
     };
     match done {

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use super::loadgen::{load, md5_rate};
 use super::median;
 use super::report::{self, Row, thousands};
-use super::servers::{Server, Terrane, seaweedfs};
+use super::servers::{Address, seaweedfs, terrane};
+use crate::server::Terrane;
 use crate::sh;
 
 /// How much is measured.
@@ -88,8 +89,8 @@ impl Bench {
         self.rows.push(row);
     }
 
-    fn terrane(&self, name: &str) -> Result<Terrane> {
-        Terrane::start(&self.dir.join(name))
+    fn terrane(&self, name: &str) -> Result<(Terrane, Address)> {
+        terrane(&self.dir.join(name))
     }
 
     fn seconds(&self) -> String {
@@ -98,24 +99,24 @@ impl Bench {
 
     /// PUT and GET of 4 KiB: both servers up, loads alternate.
     fn small_objects(&mut self) -> Result<()> {
-        let ours = self.terrane("small")?;
-        let peer = seaweedfs(&self.dir.join("small-peer"))?;
+        let (_process, address) = self.terrane("small")?;
+        let (_peer_process, peer) = seaweedfs(&self.dir.join("small-peer"))?;
         let seconds = self.seconds();
-        let put = |server: &Server, round: usize| -> Result<(f64, f64)> {
+        let put = |server: &Address, round: usize| -> Result<(f64, f64)> {
             let prefix = format!("r{round}/");
-            let figures = load(&server.address, &["put", "--seconds", &seconds, "--prefix", &prefix])?
-                .without_errors()?;
+            let figures =
+                load(server, &["put", "--seconds", &seconds, "--prefix", &prefix])?.without_errors()?;
             Ok((figures.number("per_second"), figures.number("done")))
         };
-        let get = |server: &Server, round: usize, population: f64| -> Result<f64> {
+        let get = |server: &Address, round: usize, population: f64| -> Result<f64> {
             let (prefix, population) = (format!("r{round}/"), format!("{population:.0}"));
             let args = ["get", "--seconds", &seconds, "--prefix", &prefix, "--population", &population];
-            Ok(load(&server.address, &args)?.without_errors()?.number("per_second"))
+            Ok(load(server, &args)?.without_errors()?.number("per_second"))
         };
         let mut put_rates = [Vec::new(), Vec::new()];
         let mut get_rates = [Vec::new(), Vec::new()];
         for round in 0..=self.scale.rounds {
-            for (which, server) in [&ours.server, &peer].into_iter().enumerate() {
+            for (which, server) in [&address, &peer].into_iter().enumerate() {
                 let (rate, done) = put(server, round)?;
                 let got = get(server, round, done)?;
                 // The first round warms up.
@@ -144,21 +145,20 @@ impl Bench {
 
     /// LIST over many keys.
     fn listing(&mut self) -> Result<()> {
-        let ours = self.terrane("list")?;
-        let peer = seaweedfs(&self.dir.join("list-peer"))?;
-        fill(&ours.server, "l/", self.scale.list_keys, None)?;
+        let (ours, address) = self.terrane("list")?;
+        let (_peer_process, peer) = seaweedfs(&self.dir.join("list-peer"))?;
+        fill(&address, "l/", self.scale.list_keys, None)?;
         drain(&ours)?;
         fill(&peer, "l/", self.scale.peer_list_keys, None)?;
         let mut rates = [Vec::new(), Vec::new()];
         for _ in 0..self.scale.rounds {
-            for (which, server) in [&ours.server, &peer].into_iter().enumerate() {
-                let figures =
-                    load(&server.address, &["list", "--seconds", &self.seconds(), "--prefix", "l/"])?
-                        .without_errors()?;
+            for (which, server) in [&address, &peer].into_iter().enumerate() {
+                let figures = load(server, &["list", "--seconds", &self.seconds(), "--prefix", "l/"])?
+                    .without_errors()?;
                 rates[which].push(figures.number("units_per_second"));
             }
         }
-        let counted = load(&ours.server.address, &["count", "--prefix", "l/"])?.as_number();
+        let counted = load(&address, &["count", "--prefix", "l/"])?.as_number();
         ensure!(counted == self.scale.list_keys as f64, "listed {counted} keys");
         let [ours, peer] = rates.map(median);
         let what = format!("LIST keys/s over {} keys", thousands(self.scale.list_keys as f64));
@@ -173,14 +173,14 @@ impl Bench {
 
     /// PUT latency must not know whether the keymap's workers run.
     fn workers_stopped(&mut self) -> Result<()> {
-        let ours = self.terrane("paused")?;
+        let (ours, address) = self.terrane("paused")?;
         let mut p99 = [Vec::new(), Vec::new()];
         for round in 0..=self.scale.rounds {
             for (which, state) in ["resume", "pause"].into_iter().enumerate() {
                 ours.cli(&["queue", state])?;
                 let prefix = format!("{state}{round}/");
                 let args = ["put", "--seconds", &self.seconds(), "--prefix", &prefix];
-                let figures = load(&ours.server.address, &args)?.without_errors()?;
+                let figures = load(&address, &args)?.without_errors()?;
                 if round > 0 {
                     p99[which].push(figures.number("p99_us"));
                 }
@@ -204,10 +204,10 @@ impl Bench {
 
     /// Five times what the keymap sustains, for 20 seconds, with a reader that checks.
     fn burst(&mut self) -> Result<()> {
-        let ours = self.terrane("burst")?;
+        let (ours, address) = self.terrane("burst")?;
         let backlog = self.scale.pending.min(200_000);
         ours.cli(&["queue", "pause"])?;
-        let filled = fill(&ours.server, "f/", backlog, None)?;
+        let filled = fill(&address, "f/", backlog, None)?;
         ours.cli(&["queue", "resume"])?;
         let sustained = backlog as f64 / drain(&ours)?.as_secs_f64();
         // Where clients cannot offer that much, the workers are stopped instead: nothing is a smaller fraction.
@@ -216,14 +216,13 @@ impl Bench {
             ours.cli(&["queue", "pause"])?;
         }
         let rate = format!("{:.0}", 5.0 * sustained);
-        let figures =
-            load(&ours.server.address, &["burst", "--seconds", "20", "--prefix", "b/", "--rate", &rate])?;
+        let figures = load(&address, &["burst", "--seconds", "20", "--prefix", "b/", "--rate", &rate])?;
         if stopped {
             ours.cli(&["queue", "resume"])?;
         }
         let drained = drain(&ours)?;
         let (puts, checks) = (figures.part("puts"), figures.part("checks"));
-        let counted = load(&ours.server.address, &["count", "--prefix", "b/"])?.as_number();
+        let counted = load(&address, &["count", "--prefix", "b/"])?.as_number();
         let wrong = checks.list("wrong");
         let met = puts.errors().is_empty() && wrong.is_empty() && counted == puts.number("done");
         let how = if stopped { "at full speed with workers stopped".into() } else { format!("at {rate}/s") };
@@ -245,7 +244,7 @@ impl Bench {
     fn large_objects(&mut self) -> Result<()> {
         const SIZE: u64 = 64 << 20;
         const COUNT: u64 = 16;
-        let ours = self.terrane("large")?;
+        let (_process, address) = self.terrane("large")?;
         let (size, count) = (SIZE.to_string(), COUNT.to_string());
         let common = ["--prefix", "g/", "--clients", "2", "--size", &size, "--count", &count];
         let (mut puts, mut gets, mut disk, mut disk_read) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -254,11 +253,9 @@ impl Bench {
             disk.push(dd(&["if=/dev/zero", &format!("of={}", file.display()), "conv=fdatasync"], COUNT)?);
             disk_read.push(dd(&[&format!("if={}", file.display()), "of=/dev/null", "iflag=direct"], COUNT)?);
             fs::remove_file(&file)?;
-            let put =
-                load(&ours.server.address, &[&["put-large"], &common[..]].concat())?.without_errors()?;
+            let put = load(&address, &[&["put-large"], &common[..]].concat())?.without_errors()?;
             puts.push(put.number("units_per_second"));
-            let get =
-                load(&ours.server.address, &[&["get-large", "--population", &count], &common[..]].concat())?;
+            let get = load(&address, &[&["get-large", "--population", &count], &common[..]].concat())?;
             gets.push(get.without_errors()?.number("units_per_second"));
         }
         let md5 = md5_rate()?;
@@ -277,14 +274,14 @@ impl Bench {
     /// Memory with a backlog, and the first answer after `kill -9` with that backlog.
     fn backlog_and_restart(&mut self) -> Result<()> {
         const BOUND: u64 = 256 << 20;
-        let mut ours = self.terrane("restart")?;
-        fill(&ours.server, "k/", self.scale.restart_keys, None)?;
+        let (mut ours, mut address) = self.terrane("restart")?;
+        fill(&address, "k/", self.scale.restart_keys, None)?;
         drain(&ours)?;
-        let before = ours.server.resident()?;
+        let before = ours.process.resident()?;
         ours.cli(&["queue", "pause"])?;
-        fill(&ours.server, "p/", self.scale.pending, Some("time=1d"))?;
+        fill(&address, "p/", self.scale.pending, Some("time=1d"))?;
         let (pending, bytes) = ours.pending()?;
-        let resident = ours.server.resident()?;
+        let resident = ours.process.resident()?;
         let mib = |value: u64| format!("{} MiB", thousands(value as f64 / (1 << 20) as f64));
         let what = format!("memory of {} pending entries", thousands(pending as f64));
         let note = format!("resident {} before, {} after", mib(before), mib(resident));
@@ -294,13 +291,13 @@ impl Bench {
         let mut seconds = Vec::new();
         let data = self.dir.join("restart");
         for _ in 0..self.scale.rounds {
-            ours.server.kill()?;
+            ours.process.kill()?;
             let began = Instant::now();
-            ours = Terrane::start(&data)?;
-            load(&ours.server.address, &["ready", "--seconds", "60"])?;
+            (ours, address) = terrane(&data)?;
+            load(&address, &["ready", "--seconds", "60"])?;
             seconds.push(began.elapsed().as_secs_f64());
             load(
-                &ours.server.address,
+                &address,
                 &["get", "--count", "100", "--prefix", "p/", "--population", "1000", "--size", "64"],
             )?
             .without_errors()?;
@@ -317,13 +314,13 @@ impl Bench {
 }
 
 /// Puts `count` objects of 64 bytes; returns their rate per second.
-fn fill(server: &Server, prefix: &str, count: u64, keymap: Option<&str>) -> Result<f64> {
+fn fill(server: &Address, prefix: &str, count: u64, keymap: Option<&str>) -> Result<f64> {
     let count = count.to_string();
     let mut args = vec!["put", "--size", "64", "--prefix", prefix, "--count", &count];
     if let Some(keymap) = keymap {
         args.extend(["--keymap", keymap]);
     }
-    Ok(load(&server.address, &args)?.without_errors()?.number("per_second"))
+    Ok(load(server, &args)?.without_errors()?.number("per_second"))
 }
 
 /// Waits until nothing is pending; returns how long that took.
