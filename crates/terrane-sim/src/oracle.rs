@@ -1,0 +1,1 @@
+//! Was there an order in which all this makes sense?
