@@ -2,6 +2,7 @@
 
 mod limits;
 mod model;
+pub mod policy;
 mod secret;
 pub mod sigv4;
 

@@ -98,9 +98,13 @@ impl Cell {
         }
     }
 
+    /// A changed limit starts with a full bucket.
     fn configure(&self, limit: RateLimit) {
-        self.nanos_per_request.store(limit.nanos_per_request(), Ordering::Relaxed);
-        self.burst.store(limit.burst.max(1).into(), Ordering::Relaxed);
+        let step = self.nanos_per_request.swap(limit.nanos_per_request(), Ordering::Relaxed);
+        let burst = self.burst.swap(limit.burst.max(1).into(), Ordering::Relaxed);
+        if (step, burst) != (limit.nanos_per_request(), limit.burst.max(1).into()) {
+            self.full_at.store(0, Ordering::Relaxed);
+        }
     }
 
     /// A cost above the burst is taken from a full bucket: it passes alone, and then the bucket stays empty

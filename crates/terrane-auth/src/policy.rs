@@ -14,10 +14,13 @@ use std::net::IpAddr;
 
 use terrane_types::AccountId;
 
-pub use actions::{Access, Action, On, find as find_action, all as all_actions};
-pub use engine::PolicyProblem;
+pub use actions::{Access, Action, On, all as all_actions, find as find_action};
 pub(crate) use engine::AccountPolicies;
+pub use engine::PolicyProblem;
 pub use schema::{schema_text, validate};
+
+use crate::model::{Identity, ManagedPolicy, Principal, UserName};
+use builtin::Asker;
 
 /// What an action is done with.
 #[derive(Clone, Copy, Debug)]
@@ -100,4 +103,34 @@ pub enum Why {
     Policies(Vec<String>),
     /// No policy of the principal's account allows it.
     NothingAllows,
+}
+
+/// Decides without looking at the account's policies where they cannot matter. `None`: [`decide_for_user`].
+pub(crate) fn decide_at_once(principal: &Principal, resource: &Resource<'_>) -> Option<Decision> {
+    let asker = match principal {
+        Principal::Anonymous => Asker::Anonymous,
+        Principal::Known(Identity { account, user: None }) => Asker::Root(account),
+        Principal::Known(Identity { account, user: Some(_) }) => Asker::User(account),
+    };
+    builtin::decide(asker, resource.owner, resource.owner_says)
+}
+
+/// A user with what its account's policies and the ready-made ones say.
+pub(crate) struct UserPolicies<'a> {
+    pub(crate) account: &'a AccountId,
+    pub(crate) user: &'a UserName,
+    pub(crate) managed: &'a std::collections::BTreeSet<ManagedPolicy>,
+    pub(crate) policies: &'a AccountPolicies,
+}
+
+/// Decides where [`decide_at_once`] could not.
+pub(crate) fn decide_for_user(
+    who: &UserPolicies<'_>,
+    action: &str,
+    resource: &Resource<'_>,
+    context: &RequestContext,
+) -> Decision {
+    let mut managed = who.managed.iter().copied();
+    let verdict = who.policies.ask(who.user, &mut managed, action, resource, context);
+    builtin::with_verdict(who.account == resource.owner, resource.owner_says, verdict)
 }

@@ -37,7 +37,10 @@ fn accounts_are_separate_and_overrides_come_and_go() {
     limits.configure(&a, Some(RateLimit { per_second: 1000, burst: 1000 }));
     assert!(limits.admit(&a, 500).is_ok());
     limits.configure(&a, None);
+    assert!(limits.admit(&a, 1).is_ok());
     assert!(limits.admit(&a, 1).is_err(), "back to the default");
+    limits.configure(&a, None);
+    assert!(limits.admit(&a, 1).is_err(), "unchanged limits leave the bucket as it is");
 }
 
 #[test]

@@ -12,7 +12,12 @@ pub struct ParseNameError {
     expected: &'static str,
 }
 
-fn parse(text: &str, len_max: usize, more: &[u8], expected: &'static str) -> Result<Box<str>, ParseNameError> {
+fn parse(
+    text: &str,
+    len_max: usize,
+    more: &[u8],
+    expected: &'static str,
+) -> Result<Box<str>, ParseNameError> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || more.contains(&b);
     if (1..=len_max).contains(&text.len()) && text.bytes().all(legal) {
         return Ok(text.into());

@@ -327,8 +327,10 @@ impl Decoder {
         let line = line.strip_suffix(b"\n").unwrap_or(&line);
         let colon = line.iter().position(|b| *b == b':');
         let colon = colon.ok_or(ChunkError::Malformed("a trailing header without a colon"))?;
-        let (name, value) = (line.get(..colon).unwrap_or_default(), line.get(colon + 1..).unwrap_or_default());
-        let name = HeaderName::from_bytes(name).map_err(|_| ChunkError::Malformed("a trailing header's name"))?;
+        let (name, value) =
+            (line.get(..colon).unwrap_or_default(), line.get(colon + 1..).unwrap_or_default());
+        let name =
+            HeaderName::from_bytes(name).map_err(|_| ChunkError::Malformed("a trailing header's name"))?;
         let value = value.trim_ascii();
         if name == TRAILER_SIGNATURE {
             return self.on_trailer_signature(value);

@@ -51,7 +51,8 @@ impl Claim {
     pub fn parse(request: Request<'_>) -> Result<Option<Self>, SigError> {
         let header = authorization(request.headers)?;
         let query = request.uri.query().unwrap_or("");
-        let presigned = parameters(query).any(|(name, _)| name == b"X-Amz-Algorithm" || name == b"X-Amz-Signature");
+        let presigned =
+            parameters(query).any(|(name, _)| name == b"X-Amz-Algorithm" || name == b"X-Amz-Signature");
         match (header, presigned) {
             (Some(_), true) => Err(SigError::SignedTwice),
             (Some(text), false) => Self::from_header(request, text).map(Some),
@@ -95,7 +96,10 @@ impl Claim {
             how: How::Header,
             payload,
             signed_at,
-            signed_headers: parse_signed_headers(signed_headers.ok_or(bad("SignedHeaders is missing"))?, bad)?,
+            signed_headers: parse_signed_headers(
+                signed_headers.ok_or(bad("SignedHeaders is missing"))?,
+                bad,
+            )?,
             signature: signature
                 .and_then(parse_hex32)
                 .ok_or(bad("Signature is not 64 lower-case hex digits"))?,
@@ -116,7 +120,8 @@ impl Claim {
         let (access_key, scope) = parse_credential(&credential, bad)?;
         refuse_session_token(fields.session_token)?;
         let date = text(&fields.date, "X-Amz-Date is missing")?;
-        let signed_at = parse_timestamp(&date).ok_or(bad("X-Amz-Date is not of the form 20130524T000000Z"))?;
+        let signed_at =
+            parse_timestamp(&date).ok_or(bad("X-Amz-Date is not of the form 20130524T000000Z"))?;
         let expires = text(&fields.expires, "X-Amz-Expires is missing")?;
         let digits = !expires.is_empty() && expires.len() <= 6 && expires.bytes().all(|b| b.is_ascii_digit());
         let expires: u32 = if digits { expires.parse().unwrap_or(0) } else { 0 };
@@ -138,7 +143,8 @@ impl Claim {
             payload,
             signed_at,
             signed_headers: parse_signed_headers(&signed_headers, bad)?,
-            signature: parse_hex32(&signature).ok_or(bad("X-Amz-Signature is not 64 lower-case hex digits"))?,
+            signature: parse_hex32(&signature)
+                .ok_or(bad("X-Amz-Signature is not 64 lower-case hex digits"))?,
         })
     }
 }
@@ -171,10 +177,7 @@ pub(super) fn peek_service<'a>(request: Request<'a>) -> Option<Cow<'a, str>> {
 }
 
 /// `AKIDEXAMPLE/20130524/us-east-1/s3/aws4_request`.
-fn parse_credential(
-    text: &str,
-    bad: fn(&'static str) -> SigError,
-) -> Result<(AccessKeyId, Scope), SigError> {
+fn parse_credential(text: &str, bad: fn(&'static str) -> SigError) -> Result<(AccessKeyId, Scope), SigError> {
     let form = bad("Credential is not of the form KEY/DAY/REGION/SERVICE/aws4_request");
     let parts: Vec<&str> = text.splitn(6, '/').collect();
     let &[key, day, region, service, "aws4_request"] = parts.as_slice() else { return Err(form) };
@@ -194,7 +197,8 @@ fn parse_signed_headers(text: &str, bad: fn(&'static str) -> SigError) -> Result
     if text.len() > SIGNED_HEADERS_BYTES_MAX {
         return Err(bad("SignedHeaders is too long"));
     }
-    let legal = |b: u8| (b.is_ascii_graphic() && !b.is_ascii_uppercase()) && !b"\"(),/:<=>?@[\\]{}".contains(&b);
+    let legal =
+        |b: u8| (b.is_ascii_graphic() && !b.is_ascii_uppercase()) && !b"\"(),/:<=>?@[\\]{}".contains(&b);
     let mut previous = "";
     for name in text.split(';') {
         if name.is_empty() || !name.bytes().all(legal) {

@@ -85,10 +85,7 @@ impl SigError {
             }
             Self::MalformedQuery(_) | Self::BadExpires => "AuthorizationQueryParametersError",
             Self::SignedTwice | Self::BadContentSha256 => "InvalidArgument",
-            Self::MissingDate
-            | Self::NotYetValid
-            | Self::Expired
-            | Self::UnsignedHeader(_) => "AccessDenied",
+            Self::MissingDate | Self::NotYetValid | Self::Expired | Self::UnsignedHeader(_) => "AccessDenied",
             Self::TooSkewed { .. } => "RequestTimeTooSkewed",
             Self::ContentSha256Mismatch => "XAmzContentSHA256Mismatch",
             Self::SessionToken => "InvalidToken",

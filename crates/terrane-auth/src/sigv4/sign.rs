@@ -62,7 +62,9 @@ impl Signer {
         parts.headers.insert("x-amz-content-sha256", ascii(&payload));
         parts.headers.remove(AUTHORIZATION);
         let mut names: Vec<&str> = parts.headers.keys().map(http::HeaderName::as_str).collect();
-        names.retain(|name| matches!(*name, "host" | "content-type" | "content-md5") || name.starts_with("x-"));
+        names.retain(|name| {
+            matches!(*name, "host" | "content-type" | "content-md5") || name.starts_with("x-")
+        });
         names.sort_unstable();
         let names = names.join(";");
         let scope = self.scope(&timestamp);
