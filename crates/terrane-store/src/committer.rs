@@ -179,9 +179,9 @@ impl Committer {
         Decision::Accepted(version)
     }
 
-    /// Everything in flight is stored: it counts as history. Returns the identifiers that were
-    /// forgotten to make room.
-    pub fn durable(&mut self) -> Vec<CommitId> {
+    /// Everything in flight is stored: it counts as history. Returns the identifiers (and their
+    /// versions) that were forgotten to make room.
+    pub fn durable(&mut self) -> Vec<(Version, CommitId)> {
         for commit in self.in_flight.drain(..) {
             self.history_keys += commit.keys.len();
             self.history.push_back((commit.version, commit.keys));
@@ -204,7 +204,7 @@ impl Committer {
             self.ids.remove(id);
             self.ids_floor = *version;
         }
-        forgotten.into_iter().map(|(_, id)| id).collect()
+        forgotten
     }
 
     /// The newest accepted commit was not stored after all.

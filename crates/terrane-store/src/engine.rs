@@ -27,6 +27,12 @@ impl Engine {
         }
     }
 
+    pub(crate) async fn close(&self) -> Result<()> {
+        match self {
+            Self::Local(local) => local.close().await,
+        }
+    }
+
     pub(crate) async fn begin(&self) -> Result<EngineTx> {
         match self {
             Self::Local(local) => Ok(EngineTx::Local { engine: local.clone(), at: local.published() }),
@@ -38,8 +44,9 @@ impl Engine {
         match self {
             Self::Local(local) => {
                 let mut changes = local.changes();
-                match changes.wait_for(|version| *version > seen).await {
-                    Ok(version) => *version,
+                let newer = changes.wait_for(|version| *version > seen).await.map(|version| *version);
+                match newer {
+                    Ok(version) => version,
                     // The engine is closed: nothing will ever change.
                     Err(_) => std::future::pending().await,
                 }

@@ -1,8 +1,18 @@
 //! Engines that commit in this process: memory, and the embedded log + view.
 
+mod embedded;
 mod memory;
+mod pipeline;
+mod record;
+mod rows;
 mod snapshot;
 
+pub use embedded::EmbeddedConfig;
+pub use pipeline::{Pipeline, PipelineConfig};
+pub use record::{DATA_FORMAT, LogRecord};
+pub use rows::{Applied, RowBatch, Rows};
+
+pub(crate) use embedded::Embedded;
 pub(crate) use memory::Memory;
 pub(crate) use snapshot::{LocalSnapshot, Published};
 
@@ -18,12 +28,14 @@ use crate::committer::{CommitRequest, Version};
 #[derive(Clone)]
 pub(crate) enum Local {
     Memory(Arc<Memory>),
+    Embedded(Arc<Embedded>),
 }
 
 impl Local {
     pub(crate) fn incarnation(&self) -> RandomId {
         match self {
             Self::Memory(memory) => memory.incarnation(),
+            Self::Embedded(embedded) => embedded.incarnation(),
         }
     }
 
@@ -31,6 +43,7 @@ impl Local {
     pub(crate) fn published(&self) -> Published {
         match self {
             Self::Memory(memory) => memory.published(),
+            Self::Embedded(embedded) => embedded.published(),
         }
     }
 
@@ -38,6 +51,7 @@ impl Local {
     pub(crate) fn changes(&self) -> watch::Receiver<Version> {
         match self {
             Self::Memory(memory) => memory.changes(),
+            Self::Embedded(embedded) => embedded.changes(),
         }
     }
 
@@ -45,6 +59,14 @@ impl Local {
     pub(crate) async fn commit(&self, request: CommitRequest) -> Result<Version> {
         match self {
             Self::Memory(memory) => memory.commit(&request),
+            Self::Embedded(embedded) => embedded.commit(request).await,
+        }
+    }
+
+    pub(crate) async fn close(&self) -> Result<()> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Embedded(embedded) => embedded.close().await,
         }
     }
 }

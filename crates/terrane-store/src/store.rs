@@ -1,11 +1,12 @@
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use terrane_types::RandomId;
 
 use crate::engine::Engine;
-use crate::local::{Local, Memory};
+use crate::local::{Embedded, EmbeddedConfig, Local, Memory};
 use crate::{Result, StoreError, Tx};
 
 /// Attempts of one transaction before its caller is told of the contention.
@@ -24,6 +25,27 @@ impl Store {
     pub fn memory() -> Self {
         let memory = Memory::new(RandomId(rand::random()));
         Self { engine: Engine::Local(Local::Memory(Arc::new(memory))) }
+    }
+
+    /// Opens or creates the store in a directory. One process at a time has it; others use
+    /// [`Store::remote`].
+    ///
+    /// # Errors
+    /// [`StoreError::NewerFormat`], [`StoreError::Damaged`], the operating system's.
+    pub async fn embedded(dir: impl Into<PathBuf>, config: EmbeddedConfig) -> Result<Self> {
+        let dir = dir.into();
+        let opened = tokio::task::spawn_blocking(move || Embedded::open(&dir, &config)).await;
+        let embedded = opened.map_err(|error| StoreError::Unavailable(error.to_string()))??;
+        Ok(Self { engine: Engine::Local(Local::Embedded(Arc::new(embedded))) })
+    }
+
+    /// Ends the store in order: waiting commits are stored, later ones refused. Not needed for
+    /// durability; the next start is quicker after it.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn close(&self) -> Result<()> {
+        self.engine.close().await
     }
 
     /// The identity of this store's data: random, and new after a restore. Whatever is remembered

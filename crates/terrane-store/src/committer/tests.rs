@@ -56,7 +56,7 @@ fn ranges_conflict_with_keys_that_were_not_there() {
 fn snapshots_outside_the_retained_history_are_refused() {
     let mut c = committer();
     for key in [b"a", b"b", b"c", b"d", b"e", b"f"] {
-        c.submit(&request(10, &[], &[key]));
+        c.submit(&request(c.last(), &[], &[key]));
         c.durable();
     }
     // Six keys were written, four are remembered.
@@ -77,7 +77,7 @@ fn an_identifier_commits_once() {
     assert_eq!(c.submit(&with_id(1, true)), Decision::Duplicate(12));
     c.submit(&with_id(2, false));
     c.submit(&with_id(3, false));
-    assert_eq!(c.durable(), [CommitId(1)]);
+    assert_eq!(c.durable(), [(12, CommitId(1))]);
     assert_eq!(c.submit(&with_id(1, true)), Decision::Forgotten);
     assert_eq!(c.submit(&with_id(4, false)), Decision::Accepted(15), "a first attempt cannot be a duplicate");
 }
