@@ -12,6 +12,10 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let nextest = sh::which("cargo-nextest").is_some();
     let mut runner = sh::cargo();
     if nextest {
+        // It runs no examples in documentation; cargo does.
+        if args.is_empty() {
+            sh::run(sh::cargo().args(["test", "--doc", "--workspace", "--locked", "--quiet"]))?;
+        }
         runner.args(["nextest", "run", "--workspace", "--locked"]);
         if sh::in_ci() {
             runner.args(["--profile", "ci"]);

@@ -103,6 +103,7 @@ fn headers_decide_when_the_keymap_is_updated() {
     let mut installation = Installation::start();
     let mut client = installation.client();
     client.create_bucket(BUCKET).unwrap();
+    let mut operations = Vec::new();
     for (number, (value, state)) in [
         ("false", "applied"),
         ("true", "pending"),
@@ -119,10 +120,9 @@ fn headers_decide_when_the_keymap_is_updated() {
         assert!(put.is_success(), "{value}: {}", put.text());
         assert_eq!(put.header("x-terrane-keymap"), Some(state), "{value}");
         let operation = put.header("x-terrane-operation").expect("every write has an identity").to_owned();
-        let status =
-            client.request("GET", &format!("/_terrane/v1/operations/{operation}"), "", &[], b"").unwrap();
-        let status: Value = serde_json::from_slice(&status.body).unwrap();
+        let status = installation.cli(&["operation", "show", &operation]);
         assert_eq!(status["state"], state, "{value}: {status}");
+        operations.push(operation);
         assert_eq!(client.get(BUCKET, &key).unwrap().text(), value);
         assert_eq!(client.list_all(BUCKET, &key).unwrap(), [key.as_str()]);
     }
@@ -144,4 +144,8 @@ fn headers_decide_when_the_keymap_is_updated() {
     installation.cli(&["queue", "drain"]);
     assert_eq!(pending(&installation), 0);
     assert_eq!(client.list_all(BUCKET, "o/").unwrap(), keys);
+    for operation in operations {
+        let status = installation.cli(&["operation", "show", &operation]);
+        assert_eq!(status["state"], "applied", "{status}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Load above the thresholds makes writes asynchronous, and back, without an error.
 
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::Duration;
 
 use terrane_bench::load::Shape;
@@ -29,15 +30,20 @@ fn load_switches_modes_and_back() {
         bucket: "load".into(),
         prefix: "o/".into(),
     };
-    let written =
-        |mode: &str| installation.metric("terrane_objects_writes_total", &format!("mode=\"{mode}\""));
-    let (high, low) = (written("high"), written("low"));
+    let level = || installation.metric("terrane_objects_load_level", "");
     let shape = Shape { clients: 8, time: Some(Duration::from_secs(6)), count: None, rate: None };
-    let storm = target.put(&shape, 0, 100, &[]);
+    let (storm, levels) = thread::scope(|scope| {
+        let storm = scope.spawn(|| target.put(&shape, 0, 100, &[]));
+        let mut levels = Vec::new();
+        while !storm.is_finished() {
+            levels.push(level());
+            thread::sleep(Duration::from_millis(50));
+        }
+        (storm.join().unwrap(), levels)
+    });
     assert_eq!(storm.errors, BTreeMap::new());
     assert!(storm.per_second > 200.0, "this machine cannot make the load: {storm:?}");
-    assert!(written("high") > high, "the first threshold was passed");
-    assert!(written("low") > low, "the second threshold was passed");
+    assert!(levels.contains(&2.0), "both thresholds were passed: {levels:?}");
 
     let listed = target.count().unwrap();
     assert_eq!(listed, storm.done);
@@ -48,4 +54,6 @@ fn load_switches_modes_and_back() {
         assert!(put.is_success());
         put.header("x-terrane-keymap") == Some("applied")
     });
+    wait_until("the level falls", Duration::from_secs(60), || level() == 0.0);
+    assert!(installation.metric("terrane_objects_load_level_changes_total", "") >= 2.0, "up and down again");
 }
