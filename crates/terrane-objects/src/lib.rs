@@ -1,8 +1,26 @@
 //! Object storage: segments, log, keymap engine, workers, compaction, completions.
+//!
+//! [`ObjectStore`] implements [`service::ObjectService`], the one trait between protocols and storage. Its README
+//! tells the parts, the files and the rules that they keep.
 
+mod collect;
+pub mod config;
+mod convert;
 mod data;
+mod driver;
+mod engine;
+mod meta;
+mod metrics;
 pub mod model;
+mod notify;
+mod records;
 mod runs;
 pub mod service;
 pub mod space;
+mod store;
 mod version;
+
+pub use config::ObjectsConfig;
+pub use data::SegmentStatus;
+pub use metrics::Metrics;
+pub use store::{ObjectStore, OpenError};

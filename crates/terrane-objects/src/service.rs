@@ -91,6 +91,9 @@ pub enum ObjectError {
     /// A conditional write raced with another one (S3: 409 ConditionalRequestConflict).
     #[error("a concurrent request changed the key")]
     ConditionalConflict,
+    /// No queue class of that name.
+    #[error("no such queue class")]
+    NoSuchQueue,
     /// A continuation token or marker that this service did not hand out.
     #[error("malformed continuation token")]
     BadToken,
@@ -620,7 +623,7 @@ pub struct QueueStatus {
     pub oldest_age_ms: u64,
     /// Applied per second, smoothed.
     pub rate: f64,
-    /// Workers busy with this class now.
+    /// Keymap workers now; they serve all classes.
     pub workers: u32,
     /// Whether application is paused.
     pub paused: bool,

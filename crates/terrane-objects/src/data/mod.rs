@@ -20,9 +20,9 @@ pub(crate) use reader::ExtentReader;
 pub(crate) use segment::Segment;
 pub use table::SegmentStatus;
 pub(crate) use table::StagedExtents;
+pub(crate) use terrane_keymap::Extent;
 pub(crate) use writer::SegmentWriter;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,19 +32,6 @@ use tokio::sync::Semaphore;
 
 use crate::space::SpaceGuard;
 use table::Table;
-
-/// Bytes of one body in one segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Extent {
-    /// The segment.
-    pub segment: u64,
-    /// Where its first block begins in the file.
-    pub offset: u64,
-    /// Payload bytes.
-    pub len: u64,
-    /// CRC-32C of the payload.
-    pub crc: u32,
-}
 
 /// How segments are written.
 #[derive(Clone, Debug)]
@@ -117,11 +104,6 @@ impl DataStore {
         self.shared.table.lock().status()
     }
 
-    /// The extents that no view need contain and that must not be collected all the same.
-    pub(crate) fn in_flight(&self) -> BTreeMap<u64, Vec<u64>> {
-        self.shared.table.lock().in_flight()
-    }
-
     /// Marks extents as in flight for a copy of them, unless one of their segments is condemned (`None`: the
     /// copier has to copy bytes).
     pub(crate) fn hold(&self, extents: &[Extent]) -> Option<StagedExtents> {
@@ -131,9 +113,9 @@ impl DataStore {
         Some(StagedExtents::held(self.clone(), extents.to_vec()))
     }
 
-    /// Adjusts what is known to be live in the keymap: metrics and victims are computed from it.
-    pub(crate) fn count(&self, extent: &Extent, live: bool) {
-        self.shared.table.lock().count(extent, live);
+    /// Notes how many bytes of a segment are live: metrics and victims are computed from it.
+    pub(crate) fn set_live(&self, segment: u64, bytes: u64) {
+        self.shared.table.lock().set_live(segment, bytes);
     }
 
     /// Forbids further copies of a segment's extents, if it is sealed and nothing in it is in flight.
@@ -159,6 +141,11 @@ impl DataStore {
     pub(crate) fn truncate_dead(&self, segment: u64, live_end: u64) -> io::Result<u64> {
         let path = ids::path(&self.shared.dir, segment);
         self.shared.table.lock().truncate_dead(segment, live_end, &path)
+    }
+
+    /// The number of this opening; grows with every one.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.shared.epoch
     }
 
     /// Whether a segment was written by an earlier run.

@@ -20,6 +20,8 @@ pub struct SegmentStatus {
     pub bytes: u64,
     /// Bytes that rows of the keymap refer to.
     pub live_bytes: u64,
+    /// Whether `live_bytes` has been counted.
+    pub surveyed: bool,
     /// Whether it is never written again.
     pub sealed: bool,
     /// Whether anything in it is staged or being copied.
@@ -37,7 +39,7 @@ enum State {
 struct Entry {
     state: State,
     end: u64,
-    live_bytes: u64,
+    live_bytes: Option<u64>,
     /// Offsets of extents in flight, and how often.
     in_flight: BTreeMap<u64, u32>,
     handle: Weak<Segment>,
@@ -129,16 +131,9 @@ impl Table {
         }
     }
 
-    pub(super) fn in_flight(&self) -> BTreeMap<u64, Vec<u64>> {
-        let busy = self.entries.iter().filter(|(_, e)| !e.in_flight.is_empty());
-        busy.map(|(id, e)| (*id, e.in_flight.keys().copied().collect())).collect()
-    }
-
-    pub(super) fn count(&mut self, extent: &Extent, live: bool) {
-        if let Some(entry) = self.entries.get_mut(&extent.segment) {
-            let bytes = framed_len(extent.len);
-            entry.live_bytes =
-                if live { entry.live_bytes + bytes } else { entry.live_bytes.saturating_sub(bytes) };
+    pub(super) fn set_live(&mut self, segment: u64, bytes: u64) {
+        if let Some(entry) = self.entries.get_mut(&segment) {
+            entry.live_bytes = Some(bytes);
         }
     }
 
@@ -170,7 +165,8 @@ impl Table {
 
     pub(super) fn truncate_dead(&mut self, segment: u64, live_end: u64, path: &Path) -> io::Result<u64> {
         let Some(entry) = self.entries.get_mut(&segment) else { return Ok(0) };
-        if entry.state != State::Sealed || !entry.in_flight.is_empty() || entry.end <= live_end {
+        let read = entry.handle.strong_count() > usize::from(self.open.iter().any(|s| s.id == segment));
+        if entry.state != State::Sealed || !entry.in_flight.is_empty() || read || entry.end <= live_end {
             return Ok(0);
         }
         let file = std::fs::OpenOptions::new().write(true).open(path)?;
@@ -202,7 +198,8 @@ impl Table {
         let status = |(id, e): (&u64, &Entry)| SegmentStatus {
             segment: *id,
             bytes: e.end,
-            live_bytes: e.live_bytes,
+            live_bytes: e.live_bytes.unwrap_or(e.end),
+            surveyed: e.live_bytes.is_some(),
             sealed: matches!(e.state, State::Sealed | State::Condemned),
             in_flight: !e.in_flight.is_empty(),
         };
@@ -214,13 +211,6 @@ impl Table {
         self.set_state(segment, State::Sealed);
     }
 
-    /// Seals what the pool holds, so that it can be compacted.
-    pub(super) fn seal_pool(&mut self) {
-        for lease in std::mem::take(&mut self.pool) {
-            self.set_state(lease.segment.id, State::Sealed);
-        }
-    }
-
     fn set_state(&mut self, segment: u64, state: State) {
         if let Some(entry) = self.entries.get_mut(&segment) {
             entry.state = state;
@@ -230,7 +220,7 @@ impl Table {
 
 impl Entry {
     fn new(state: State, end: u64) -> Self {
-        Self { state, end, live_bytes: 0, in_flight: BTreeMap::new(), handle: Weak::new() }
+        Self { state, end, live_bytes: None, in_flight: BTreeMap::new(), handle: Weak::new() }
     }
 }
 

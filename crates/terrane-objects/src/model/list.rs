@@ -8,10 +8,8 @@ use crate::service::*;
 /// ranks count down there, and up for uploads.
 enum After {
     Nothing,
-    /// All of this key, and common prefixes up to it.
+    /// All up to this key, and what lies under it if it is a common prefix.
     Key(String),
-    /// All under this common prefix.
-    Prefix(String),
     /// This key down to the version or upload of this sequence number.
     Row(String, u64),
 }
@@ -76,24 +74,21 @@ fn parse_token(token: &str) -> Option<After> {
     let text = String::from_utf8(hex::decode(token).ok()?).ok()?;
     let rest = text.get(1..)?;
     Some(match text.as_bytes().first()? {
-        b'k' => After::Key(rest.into()),
-        b'p' => After::Prefix(rest.into()),
+        b'k' | b'p' => After::Key(rest.into()),
         b'r' => After::Row(rest.get(16..)?.into(), u64::from_str_radix(rest.get(..16)?, 16).ok()?),
         _ => return None,
     })
 }
 
 fn seen(after: &After, line: &Line, common: Option<&str>, kind: ListKind) -> bool {
-    match (after, common) {
-        (After::Nothing, _) => false,
-        (After::Key(key) | After::Row(key, _), Some(common)) => common <= key.as_str(),
-        (After::Key(key), None) => line.key <= *key,
-        (After::Prefix(prefix), _) => line.key < *prefix || line.key.starts_with(prefix.as_str()),
-        (After::Row(key, rank), None) if line.key == *key => match kind {
+    match after {
+        After::Nothing => false,
+        After::Key(key) => line.key <= *key || common == Some(key),
+        After::Row(key, rank) if line.key == *key => match kind {
             ListKind::Uploads => line.rank <= *rank,
             _ => line.rank >= *rank,
         },
-        (After::Row(key, _), None) => line.key < *key,
+        After::Row(key, _) => line.key < *key,
     }
 }
 

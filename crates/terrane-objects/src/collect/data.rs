@@ -1,0 +1,238 @@
+//! Data segments: what in them is live, and moving it out of those that are mostly dead.
+//!
+//! A segment goes in this order: no copy may refer to it any more (here and in the shard); the keymap is synced;
+//! what rows still refer to is written to another segment and the rows are moved by compare-and-set; the keymap is
+//! synced again; nothing refers to it; its file is removed. Whoever has it open reads on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use terrane_keymap::head::{HeadData, RowHead};
+use terrane_keymap::keymap::referrers_of;
+use terrane_keymap::reader::RowReader;
+use terrane_keymap::record::{Data, RowState};
+use terrane_keymap::write::{Op, WriteError, WriteRequest};
+use terrane_keymap::{Extent, Input, RowId};
+
+use crate::data::{DataError, ExtentReader, StagedExtents, framed_len};
+use crate::driver::{ReadView, extents_of};
+use crate::records;
+use crate::service::{ObjectError, Result};
+use crate::store::{Store, stopped};
+
+/// Segments looked at and segments emptied in one round.
+const SURVEY_MAX: usize = 64;
+const VICTIMS_MAX: usize = 4;
+
+fn unreadable(error: impl std::fmt::Display) -> ObjectError {
+    ObjectError::Unavailable(error.to_string())
+}
+
+/// Extents that pending rows refer to, in memory and in spill runs, of these segments.
+fn pending_extents(store: &Store, view: &ReadView, of: &BTreeSet<u64>) -> Result<Vec<(RowId, Extent)>> {
+    let mut found = Vec::new();
+    let mut look = |row: &RowId, head: &RowHead| -> Result<()> {
+        let extents = match &head.data {
+            HeadData::Empty | HeadData::Inline => return Ok(()),
+            HeadData::One(extent) => vec![**extent],
+            HeadData::Many(_) => extents_of(&store.driver.reader, head).map_err(unreadable)?,
+        };
+        found.extend(extents.into_iter().filter(|e| of.contains(&e.segment)).map(|e| (row.clone(), e)));
+        Ok(())
+    };
+    for (row, head) in &view.core.overlay {
+        look(row, head)?;
+    }
+    for run in &view.runs {
+        for row in RowReader::scan(&**run, &[], &[]) {
+            let (row, head) = row.map_err(unreadable)?;
+            look(&row, &head)?;
+        }
+    }
+    Ok(found)
+}
+
+/// All that the keymap and pending rows refer to in these segments.
+fn referred(store: &Store, view: &ReadView, of: &BTreeSet<u64>) -> Result<Vec<(RowId, Extent)>> {
+    let mut found = pending_extents(store, view, of)?;
+    for segment in of {
+        found.extend(referrers_of(&view.keymap, *segment).map_err(unreadable)?);
+    }
+    Ok(found)
+}
+
+/// Counts the live bytes of segments whose referrers have changed.
+pub(super) fn survey(store: &Store) -> Result<()> {
+    let keymap = store.driver.engine.snapshot();
+    for segment in store.dirty.take(SURVEY_MAX) {
+        let referrers = referrers_of(&keymap, segment).map_err(unreadable)?;
+        let live: BTreeSet<Extent> = referrers.into_iter().map(|(_, extent)| extent).collect();
+        store.data.set_live(segment, live.iter().map(|e| framed_len(e.len)).sum());
+    }
+    Ok(())
+}
+
+/// After a start: cuts garbage tails off the segments of dead incarnations, and has all segments surveyed.
+pub(super) fn after_start(store: &Store) -> Result<()> {
+    let all: BTreeSet<u64> = store.data.segments().iter().map(|s| s.segment).collect();
+    let old: BTreeSet<u64> = all.iter().copied().filter(|s| store.data.is_of_dead_incarnation(*s)).collect();
+    let view = store.driver.view();
+    let mut ends: BTreeMap<u64, u64> = BTreeMap::new();
+    let pending = pending_extents(store, &view, &old)?;
+    let mut note = |extent: &Extent| {
+        let end = ends.entry(extent.segment).or_default();
+        *end = (*end).max(extent.offset + framed_len(extent.len));
+    };
+    pending.iter().for_each(|(_, extent)| note(extent));
+    for segment in &old {
+        let referrers = referrers_of(&view.keymap, *segment).map_err(unreadable)?;
+        referrers.iter().for_each(|(_, extent)| note(extent));
+    }
+    for segment in &old {
+        // A segment without any live byte is removed as a whole, by compaction.
+        if let Some(end) = ends.get(segment) {
+            let cut = store.data.truncate_dead(*segment, *end);
+            let cut =
+                cut.map_err(|source| ObjectError::Io { context: "cutting a segment".into(), source })?;
+            if cut > 0 {
+                tracing::info!(segment, bytes = cut, "cut the tail of an interrupted upload");
+            }
+        }
+    }
+    store.dirty.mark(all.into_iter());
+    Ok(())
+}
+
+/// Empties and removes segments that are mostly dead. Gives the bytes freed.
+pub(super) async fn compact(store: &Arc<Store>) -> Result<u64> {
+    let below = u64::from(store.config.compact_below_percent);
+    let mut statuses = store.data.segments();
+    statuses.retain(|s| s.surveyed && s.sealed && !s.in_flight && s.live_bytes * 100 <= s.bytes * below);
+    statuses.sort_by_key(|s| s.live_bytes);
+    let mut victims: BTreeSet<u64> = BTreeSet::new();
+    for status in statuses.iter().take(VICTIMS_MAX) {
+        if store.data.condemn(status.segment) {
+            store.driver.tell(Input::Condemn { segment: status.segment, condemned: true });
+            victims.insert(status.segment);
+        }
+    }
+    if victims.is_empty() {
+        return Ok(0);
+    }
+    let emptied = empty(store, &victims).await;
+    let mut freed = 0;
+    for segment in victims {
+        if emptied.as_ref().is_ok_and(|emptied| emptied.contains(&segment)) {
+            let removed = store.data.remove(segment);
+            freed +=
+                removed.map_err(|source| ObjectError::Io { context: "removing a segment".into(), source })?;
+            tracing::info!(segment, "removed a data segment");
+        } else {
+            store.data.reprieve(segment);
+            store.dirty.mark(std::iter::once(segment));
+        }
+        store.driver.tell(Input::Condemn { segment, condemned: false });
+    }
+    emptied.map(|_| freed)
+}
+
+/// Moves what is live out of condemned segments; gives those to which nothing refers any more.
+async fn empty(store: &Arc<Store>, victims: &BTreeSet<u64>) -> Result<BTreeSet<u64>> {
+    // The shard has heard of the condemnation when it answers: no later write refers to the victims.
+    store.driver.sync().await.map_err(stopped)?;
+    let rows: BTreeSet<RowId> = referred_now(store, victims).await?.into_iter().map(|(row, _)| row).collect();
+    let mut moves = Moves { store, victims, placed: BTreeMap::new() };
+    for row in rows {
+        moves.row(row).await?;
+    }
+    drop(moves);
+    store.driver.sync().await.map_err(stopped)?;
+    let left = referred_now(store, victims).await?;
+    let busy: BTreeSet<u64> = left.iter().map(|(_, extent)| extent.segment).collect();
+    Ok(victims.difference(&busy).copied().collect())
+}
+
+async fn referred_now(store: &Arc<Store>, victims: &BTreeSet<u64>) -> Result<Vec<(RowId, Extent)>> {
+    let (store, victims) = (store.clone(), victims.clone());
+    let work = move || referred(&store, &store.driver.view(), &victims);
+    tokio::task::spawn_blocking(work).await.map_err(unreadable)?
+}
+
+/// Moves rows one by one; bytes that several rows share are written once.
+struct Moves<'a> {
+    store: &'a Arc<Store>,
+    victims: &'a BTreeSet<u64>,
+    /// New places, in flight for as long as rows may follow.
+    placed: BTreeMap<Extent, StagedExtents>,
+}
+
+impl Moves<'_> {
+    async fn row(&mut self, row: RowId) -> Result<()> {
+        let view = self.store.driver.view();
+        let head = view.rows().get(&row).map_err(unreadable)?;
+        let Some(head) = head.filter(|head| !head.is_tombstone()) else { return Ok(()) };
+        let Ok((mut state, inline)) = records::read_state(&self.store.driver.reader, &head) else {
+            // Moved meanwhile, or damaged: then its bytes stay where they are, and the check afterwards says so.
+            return Ok(());
+        };
+        if !self.replace(&mut state, head.created).await? {
+            return Ok(());
+        }
+        let Ok(name) = row.parse() else { return Ok(()) };
+        let op = Op::Move {
+            bucket: name.incarnation,
+            key: Bytes::from(name.key),
+            sub: name.sub,
+            expect: head.guard,
+            state,
+            inline,
+        };
+        let request = WriteRequest { op, mode: terrane_keymap::class::ModeRequest::default() };
+        match self.store.driver.write(request, None).await {
+            Ok(_) | Err(WriteError::Conflict) => Ok(()),
+            Err(error) => Err(stopped(error)),
+        }
+    }
+
+    /// Replaces extents in victims by new ones; false if there are none.
+    async fn replace(&mut self, state: &mut RowState, created: terrane_keymap::Lsn) -> Result<bool> {
+        let (RowState::Object(payload) | RowState::Part(payload)) = state else { return Ok(false) };
+        payload.created = Some(created);
+        let Data::Extents(old) = &payload.data else { return Ok(false) };
+        if !old.iter().any(|extent| self.victims.contains(&extent.segment)) {
+            return Ok(false);
+        }
+        let mut new = Vec::with_capacity(old.len());
+        for extent in old {
+            if self.victims.contains(&extent.segment) {
+                new.extend(self.place(extent).await?);
+            } else {
+                new.push(*extent);
+            }
+        }
+        payload.data = Data::Extents(new);
+        Ok(true)
+    }
+
+    /// The new place of an extent's bytes.
+    async fn place(&mut self, extent: &Extent) -> Result<Vec<Extent>> {
+        if let Some(placed) = self.placed.get(extent) {
+            return Ok(placed.extents().to_vec());
+        }
+        let failed = |error: DataError| ObjectError::Unavailable(format!("moving bytes: {error}"));
+        let reader = ExtentReader::pin(&self.store.data, &[*extent], Arc::new(|_| {})).map_err(failed)?;
+        let mut bytes = reader.stream(0..extent.len);
+        let mut writer = self.store.data.writer().await.map_err(failed)?;
+        while let Some(chunk) = bytes.try_next().await? {
+            writer.write(&chunk).await.map_err(failed)?;
+        }
+        let mut staged = writer.finish().await.map_err(failed)?;
+        staged.submit();
+        self.store.metrics.data_moved_bytes.inc_by(extent.len);
+        let extents = staged.extents().to_vec();
+        self.placed.insert(*extent, staged);
+        Ok(extents)
+    }
+}

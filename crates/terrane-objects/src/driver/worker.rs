@@ -1,0 +1,108 @@
+//! Keymap workers: threads that commit batches.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::{Mutex, MutexGuard};
+use terrane_keymap::head::RowHead;
+use terrane_keymap::keymap::{Keyspace, Mutation, PlanError, plan};
+use terrane_keymap::reader::ReadError;
+use terrane_keymap::{Batch, Extent, Input, SLOTS};
+use terrane_log::LogReader;
+use terrane_view::ViewError;
+
+use super::Event;
+use crate::collect::Dirty;
+use crate::engine::Engine;
+use crate::metrics::Metrics;
+use crate::records;
+
+/// What all workers share.
+pub(super) struct WorkerContext {
+    pub(super) engine: Engine,
+    pub(super) log: LogReader,
+    pub(super) events: Sender<Event>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) dirty: Arc<Dirty>,
+    /// One per slot, so that planning and committing are one step even against a worker that was given up.
+    pub(super) slots: Vec<Mutex<()>>,
+}
+
+impl WorkerContext {
+    pub(super) fn new(
+        engine: Engine,
+        log: LogReader,
+        events: Sender<Event>,
+        metrics: Arc<Metrics>,
+        dirty: Arc<Dirty>,
+    ) -> Self {
+        let slots = (0..SLOTS).map(|_| Mutex::new(())).collect();
+        Self { engine, log, events, metrics, dirty, slots }
+    }
+
+    /// Commits batches until the channel is closed.
+    pub(super) fn run(&self, batches: &Receiver<Batch>) {
+        for batch in batches {
+            let (id, began, rows) = (batch.id, Instant::now(), batch.rows.len());
+            let input = match self.commit(&batch) {
+                Ok(()) => {
+                    self.metrics.batch_applied(began.elapsed(), rows);
+                    Input::BatchApplied { batch: id }
+                }
+                Err(why) => {
+                    tracing::warn!(%why, "keymap batch failed");
+                    Input::BatchFailed { batch: id }
+                }
+            };
+            if self.events.send(Event::Core(input)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<(), BatchError> {
+        let _slots = self.lock_slots(batch);
+        let mutations = mutations(&self.engine, &self.log, batch)?;
+        self.mark_dirty(&mutations);
+        self.engine.commit(mutations)?;
+        Ok(())
+    }
+
+    fn lock_slots(&self, batch: &Batch) -> Vec<MutexGuard<'_, ()>> {
+        let mut slots: Vec<usize> = batch.slots.iter().map(|part| part.slot.index()).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots.into_iter().filter_map(|slot| self.slots.get(slot)).map(|slot| slot.lock()).collect()
+    }
+
+    /// Data segments whose referrers change are worth another look of the collector.
+    fn mark_dirty(&self, mutations: &[Mutation]) {
+        let keys = mutations.iter().filter(|m| m.keyspace == Keyspace::Referrers).map(|m| &m.key);
+        self.dirty.mark(keys.filter_map(|key| key.first_chunk::<8>()).map(|id| u64::from_be_bytes(*id)));
+    }
+}
+
+fn mutations(engine: &Engine, log: &LogReader, batch: &Batch) -> Result<Vec<Mutation>, PlanError> {
+    plan(batch, &engine.snapshot(), &mut |head| extents_of(log, head))
+}
+
+/// Commits a batch while nobody else commits any.
+pub(crate) fn commit(engine: &Engine, log: &LogReader, batch: &Batch) -> Result<(), BatchError> {
+    Ok(engine.commit(mutations(engine, log, batch)?)?)
+}
+
+/// Why a batch left no trace.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BatchError {
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Commit(#[from] ViewError),
+}
+
+/// The extents of a row, from its record.
+pub(crate) fn extents_of(log: &LogReader, head: &RowHead) -> Result<Vec<Extent>, ReadError> {
+    let (state, _) = records::read_state(log, head).map_err(|e| ReadError::Storage(e.to_string().into()))?;
+    Ok(records::payload_of(&state).map(|payload| payload.data.extents().to_vec()).unwrap_or_default())
+}

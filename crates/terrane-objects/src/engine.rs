@@ -1,0 +1,130 @@
+//! The keymap's engine: the core's tables in a replayable view, and spill runs beside it.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use terrane_keymap::head::RowHead;
+use terrane_keymap::keymap::{KeymapRead, Keyspace, Mutation};
+use terrane_keymap::reader::{ReadError, RowReader, Rows};
+use terrane_keymap::rows::RowId;
+use terrane_keymap::run::RunEntry;
+use terrane_view::{Batch, View, ViewError, ViewIter, ViewSnapshot};
+
+use crate::runs::RunFile;
+
+/// The keymap's tables in a view.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    view: View,
+    tables: Tables,
+}
+
+/// The view's names for the core's tables.
+#[derive(Clone, Copy)]
+struct Tables([terrane_view::Keyspace; Keyspace::ALL.len()]);
+
+impl Tables {
+    fn of(&self, keyspace: Keyspace) -> terrane_view::Keyspace {
+        self.0[keyspace as usize]
+    }
+}
+
+/// The keymap at one moment.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    view: ViewSnapshot,
+    tables: Tables,
+}
+
+impl Engine {
+    pub(crate) fn new(view: View) -> Result<Self, ViewError> {
+        let mut tables = [view.keyspace(Keyspace::ALL[0].name())?; Keyspace::ALL.len()];
+        for keyspace in Keyspace::ALL {
+            tables[keyspace as usize] = view.keyspace(keyspace.name())?;
+        }
+        Ok(Self { view, tables: Tables(tables) })
+    }
+
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot { view: self.view.snapshot(), tables: self.tables }
+    }
+
+    /// Commits mutations atomically.
+    pub(crate) fn commit(&self, mutations: Vec<Mutation>) -> Result<(), ViewError> {
+        let mut batch = Batch::new();
+        for mutation in mutations {
+            let table = self.tables.of(mutation.keyspace);
+            match mutation.value {
+                Some(value) => batch.put(table, &mutation.key, value),
+                None => batch.delete(table, &mutation.key),
+            }
+        }
+        self.view.apply(batch)
+    }
+}
+
+fn storage(error: impl std::fmt::Display) -> ReadError {
+    ReadError::Storage(error.to_string().into())
+}
+
+impl Snapshot {
+    /// Pairs with `from` ≤ key < `to` (empty: no end).
+    pub(crate) fn iter(&self, keyspace: Keyspace, from: &[u8], to: &[u8]) -> ViewIter {
+        let end = if to.is_empty() { Bound::Unbounded } else { Bound::Excluded(to) };
+        self.view.range(self.tables.of(keyspace), Bound::Included(from), end)
+    }
+}
+
+impl KeymapRead for Snapshot {
+    fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.view.get(self.tables.of(keyspace), key).map_err(storage)
+    }
+
+    fn range(
+        &self,
+        keyspace: Keyspace,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        self.iter(keyspace, from, to).take(limit).map(|pair| pair.map_err(storage)).collect()
+    }
+}
+
+fn decode_head(row: &[u8], value: &[u8]) -> Result<Arc<RowHead>, ReadError> {
+    let head = RowHead::decode(value);
+    head.map(Arc::new).map_err(|source| ReadError::Corrupt { row: RowId::from_bytes(row), source })
+}
+
+impl RowReader for Snapshot {
+    fn get(&self, row: &RowId) -> Result<Option<Arc<RowHead>>, ReadError> {
+        let value = KeymapRead::get(self, Keyspace::Rows, row.as_bytes())?;
+        value.map(|value| decode_head(row.as_bytes(), &value)).transpose()
+    }
+
+    fn scan<'a>(&'a self, from: &[u8], to: &[u8]) -> Rows<'a> {
+        Box::new(self.iter(Keyspace::Rows, from, to).map(|pair| {
+            let (key, value) = pair.map_err(storage)?;
+            Ok((RowId::from_bytes(&key), decode_head(&key, &value)?))
+        }))
+    }
+}
+
+impl RowReader for RunFile {
+    fn get(&self, row: &RowId) -> Result<Option<Arc<RowHead>>, ReadError> {
+        let Some(value) = RunFile::get(self, row.as_bytes()).map_err(storage)? else { return Ok(None) };
+        RunEntry::decode_row(row.clone(), &value).map(|(_, head)| Some(head)).map_err(storage)
+    }
+
+    fn scan<'a>(&'a self, from: &[u8], to: &[u8]) -> Rows<'a> {
+        Box::new(RunFile::scan(self, from, to).map(|entry| {
+            let (key, value) = entry.map_err(storage)?;
+            RunEntry::decode_row(RowId::from_bytes(&key), &value).map_err(storage)
+        }))
+    }
+}

@@ -1,0 +1,4 @@
+//! The object store over real directories.
+
+mod basics;
+mod rig;
