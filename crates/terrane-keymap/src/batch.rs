@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::class::Class;
 use crate::completion::Completion;
 use crate::head::RowHead;
-use crate::ids::{BatchId, Epoch, Lsn, RunId, Slot, WorkerId};
+use crate::ids::{BatchId, Epoch, Lsn, Slot, WorkerId};
 use crate::rows::RowId;
 
 /// Row changes, progress and completions of the slots of one worker, to be committed atomically.
@@ -17,12 +17,10 @@ pub struct Batch {
     pub worker: WorkerId,
     /// The slots touched.
     pub slots: Vec<SlotPart>,
-    /// Row changes.
-    pub rows: Vec<BatchRow>,
+    /// Row changes, at most one per row.
+    pub rows: Arc<[BatchRow]>,
     /// Completion records for the outbox.
     pub completions: Vec<Completion>,
-    /// Runs whose entries are all applied with this batch.
-    pub runs_done: Vec<RunId>,
     /// Broken on purpose, see [`crate::Bugs::skip_guard`].
     pub unguarded: bool,
 }

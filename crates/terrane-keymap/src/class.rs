@@ -71,7 +71,7 @@ pub enum Class {
 }
 
 /// Classes as an operator names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ClassName {
     /// `sync`
     Sync,

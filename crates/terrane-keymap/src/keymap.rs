@@ -89,3 +89,15 @@ pub struct ReplayPoint {
     /// All LSNs given so far are less than this.
     pub next_lsn: Lsn,
 }
+
+mod meta;
+mod plan;
+
+pub use meta::{KeymapMeta, SlotProgress, referrers_of, usage_of};
+pub use plan::{ExtentsOf, PlanError, plan};
+
+pub(crate) use meta::{replay_mutation, run_mutation};
+pub(crate) use plan::PURGE_MAX;
+
+#[cfg(test)]
+mod tests;

@@ -14,10 +14,13 @@ pub mod events;
 pub mod head;
 pub mod ids;
 pub mod keymap;
+pub mod list;
+pub mod lookup;
 pub mod reader;
 pub mod record;
 pub mod rows;
 pub mod run;
+pub mod shard;
 pub mod write;
 
 pub use batch::Batch;
@@ -28,3 +31,4 @@ pub use ids::{
 };
 pub use record::Record;
 pub use rows::{RowId, RowName, Sub};
+pub use shard::{Recovery, RecoveryError, Shard};

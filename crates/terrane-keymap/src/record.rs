@@ -4,12 +4,14 @@
 //! version u8 | length of header u32 LE | header (postcard) | inline payload
 //! ```
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::BucketState;
 use crate::class::Class;
-use crate::completion::EventKind;
+use crate::completion::{EventKind, Origin};
 use crate::etag::{Checksums, Etag};
 use crate::head::{HeadData, Rare, RowHead, RowKind};
 use crate::ids::{Extent, Guard, Incarnation, Locator, Lsn, Slot, Timestamp};
@@ -26,6 +28,8 @@ pub struct Record {
     pub accepted: Timestamp,
     /// Which completion event it ends in, if any.
     pub event: Option<EventKind>,
+    /// Bucket name and owner, where there is an event.
+    pub origin: Option<Arc<Origin>>,
     /// Bucket.
     pub incarnation: Incarnation,
     /// Key.
@@ -199,9 +203,11 @@ impl Record {
 
     /// What overlay and keymap keep of a change, once the record's place is known.
     pub fn head(&self, change: &Change, record: Locator) -> RowHead {
+        let guard = self.guard(change);
         let mut head = RowHead {
-            guard: self.guard(change),
-            created: self.lsn,
+            guard,
+            // Moves keep the guard, and so what was created "by this record".
+            created: guard.lsn,
             kind: RowKind::Tombstone,
             checksums: Checksums::default(),
             size: 0,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::class::ClassName;
 use crate::completion::Completion;
 use crate::head::RowHead;
 use crate::ids::{Lsn, RunId, Timestamp};
@@ -61,6 +62,8 @@ impl RunEntry {
 pub struct RunInfo {
     /// Its number.
     pub run: RunId,
+    /// The queue that it was taken from (with what older entries of the same rows others held).
+    pub class: ClassName,
     /// Rows in it.
     pub entries: u64,
     /// The least LSN in it: tombstones from here on are kept while the run lives.
