@@ -1,10 +1,13 @@
 //! The engines behind a [`Store`](crate::Store), and their transactions.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use terrane_types::RandomId;
 
 use crate::committer::{CommitRequest, Version, Writes};
 use crate::local::{Local, Published};
+use crate::postgres::{PgTx, Postgres};
 use crate::{KeyRange, Result};
 
 /// A key and its value.
@@ -13,29 +16,34 @@ pub type Row = (Bytes, Bytes);
 #[derive(Clone)]
 pub(crate) enum Engine {
     Local(Local),
+    Postgres(Arc<Postgres>),
 }
 
 /// One attempt of one transaction.
 pub(crate) enum EngineTx {
     Local { engine: Local, at: Published },
+    Postgres(Box<PgTx>),
 }
 
 impl Engine {
     pub(crate) fn incarnation(&self) -> RandomId {
         match self {
             Self::Local(local) => local.incarnation(),
+            Self::Postgres(postgres) => postgres.incarnation(),
         }
     }
 
     pub(crate) async fn close(&self) -> Result<()> {
         match self {
             Self::Local(local) => local.close().await,
+            Self::Postgres(_) => Ok(()),
         }
     }
 
-    pub(crate) async fn begin(&self) -> Result<EngineTx> {
+    pub(crate) async fn begin(&self, writable: bool) -> Result<EngineTx> {
         match self {
             Self::Local(local) => Ok(EngineTx::Local { engine: local.clone(), at: local.published() }),
+            Self::Postgres(postgres) => Ok(EngineTx::Postgres(Box::new(postgres.begin(writable).await?))),
         }
     }
 
@@ -51,6 +59,7 @@ impl Engine {
                     Err(_) => std::future::pending().await,
                 }
             }
+            Self::Postgres(postgres) => postgres.changed(seen).await,
         }
     }
 }
@@ -59,6 +68,7 @@ impl EngineTx {
     pub(crate) async fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>> {
         match self {
             Self::Local { at, .. } => at.snapshot.get(key),
+            Self::Postgres(tx) => tx.get(key).await,
         }
     }
 
@@ -66,6 +76,7 @@ impl EngineTx {
     pub(crate) async fn scan(&mut self, range: &KeyRange, limit: usize, reverse: bool) -> Result<Vec<Row>> {
         match self {
             Self::Local { at, .. } => at.snapshot.scan(range, limit, reverse),
+            Self::Postgres(tx) => tx.scan(range, limit, reverse).await,
         }
     }
 
@@ -78,6 +89,8 @@ impl EngineTx {
                 let request = CommitRequest { snapshot: at.version, reads, writes, id: None, retry: false };
                 engine.commit(request).await.map(|_| ())
             }
+            // The server has seen the reads itself.
+            Self::Postgres(tx) => tx.commit(writes).await,
         }
     }
 }

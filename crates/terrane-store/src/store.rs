@@ -7,6 +7,7 @@ use terrane_types::RandomId;
 
 use crate::engine::Engine;
 use crate::local::{Embedded, EmbeddedConfig, Local, Memory};
+use crate::postgres::{Postgres, PostgresConfig};
 use crate::{Result, StoreError, Tx};
 
 /// Attempts of one transaction before its caller is told of the contention.
@@ -37,6 +38,29 @@ impl Store {
         let opened = tokio::task::spawn_blocking(move || Embedded::open(&dir, &config)).await;
         let embedded = opened.map_err(|error| StoreError::Unavailable(error.to_string()))??;
         Ok(Self { engine: Engine::Local(Local::Embedded(Arc::new(embedded))) })
+    }
+
+    /// Opens or creates the store in a PostgreSQL database (`postgres://user@host:port/database`).
+    /// Any number of processes may.
+    ///
+    /// # Errors
+    /// [`StoreError::Config`] for a server that acknowledges before it is durable,
+    /// [`StoreError::NewerFormat`], [`StoreError::Unavailable`].
+    pub async fn postgres(url: &str, config: PostgresConfig) -> Result<Self> {
+        let postgres = Postgres::open(url, config).await?;
+        Ok(Self { engine: Engine::Postgres(Arc::new(postgres)) })
+    }
+
+    /// Deletes what the engine keeps only for a time (PostgreSQL: the rows by which lost COMMITs are
+    /// settled). To be called now and then; returns how many rows went.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn maintain(&self) -> Result<u64> {
+        match &self.engine {
+            Engine::Postgres(postgres) => postgres.trim_commits().await,
+            Engine::Local(_) => Ok(0),
+        }
     }
 
     /// Ends the store in order: waiting commits are stored, later ones refused. Not needed for
@@ -105,7 +129,7 @@ impl Store {
         Fut: Future<Output = Result<T, E>>,
     {
         for attempt in 0..ATTEMPTS_MAX {
-            let tx = Tx::new(self.engine.begin().await?, writable);
+            let tx = Tx::new(self.engine.begin(writable).await?, writable);
             let result = body(tx.clone()).await;
             if !tx.conflicted().await {
                 match tx.finish(result.is_ok()).await {

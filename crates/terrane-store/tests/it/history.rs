@@ -46,6 +46,11 @@ impl Recorder {
     pub(crate) fn acknowledged(&self) -> usize {
         self.done.lock().iter().filter(|done| done.ended.is_some()).count()
     }
+
+    /// Transactions whose clients do not know whether they happened.
+    pub(crate) fn unknown(&self) -> usize {
+        self.done.lock().iter().filter(|done| done.ended.is_none()).count()
+    }
 }
 
 fn key(k: u8) -> Vec<u8> {

@@ -1,8 +1,10 @@
 //! One conformance suite for every engine, and what each engine promises beyond it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cluster;
 mod conformance;
 mod history;
+mod postgres;
 
 /// Runs the whole suite on the stores that `$open` makes: an expression that evaluates to
 /// `(Store, guard)`, where the guard keeps alive what the store needs.
@@ -38,6 +40,8 @@ conformance!(embedded, {
     let dir = tempfile::tempdir().unwrap();
     (terrane_store::Store::embedded(dir.path(), crate::small()).await.unwrap(), dir)
 });
+
+conformance!(on_postgres, crate::postgres::open().await);
 
 /// Small segments and frequent checkpoints, so that short tests see many of both.
 fn small() -> terrane_store::EmbeddedConfig {

@@ -12,7 +12,7 @@ pub(crate) async fn snapshots_do_not_move(store: &Store) {
     let attempts = AtomicU32::new(0);
     let (other, count) = (store.clone(), &attempts);
     let other = &other;
-    let seen = store
+    let (a, b) = store
         .transact(|tx| async move {
             let a = tx.get(b"a").await?;
             if count.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -21,13 +21,12 @@ pub(crate) async fn snapshots_do_not_move(store: &Store) {
             }
             let b = tx.get(b"b").await?;
             tx.put(&b"c"[..], &b"written"[..]).await?;
-            Ok::<_, StoreError>((a.unwrap().to_vec(), b.unwrap().to_vec()))
+            Ok::<_, StoreError>((a.unwrap(), b.unwrap()))
         })
         .await
         .unwrap();
-    // The first attempt read a = 1 and, whatever it read for b, could not commit.
-    assert_eq!(seen, (b"2".to_vec(), b"2".to_vec()));
-    assert!(attempts.load(Ordering::Relaxed) >= 2);
+    // Before or after the other two, but not between them.
+    assert_eq!(a, b);
 }
 
 pub(crate) async fn errors_drop_writes(store: &Store) {
