@@ -56,6 +56,15 @@ pub enum Loss {
     Tail,
 }
 
+/// A flipped bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rot {
+    /// The byte's place in its file.
+    pub at: u64,
+    /// The bit.
+    pub mask: u8,
+}
+
 /// The names of the counters that a disk under all faults hits.
 pub const DISK_COVERAGE: &[&str] = &[
     "disk.crash_kept_all",
@@ -70,6 +79,7 @@ pub const DISK_COVERAGE: &[&str] = &[
     "disk.sync_dir_failed",
     "disk.write_failed",
     "disk.read_failed",
+    "disk.power_off",
     "disk.full",
     "disk.rotted",
 ];
@@ -85,6 +95,8 @@ struct State {
     capacity: u64,
     /// Grows with every crash: handles from before it are dead.
     boot: u64,
+    /// Changes until the power goes.
+    fuse: Option<u64>,
     inodes: BTreeMap<u64, Inode>,
     names: Names,
     next_inode: u64,
@@ -100,6 +112,7 @@ impl SimDisk {
             faults: DiskFaults::default(),
             capacity,
             boot: 0,
+            fuse: None,
             inodes: BTreeMap::new(),
             names: Names::default(),
             next_inode: 1,
@@ -122,6 +135,18 @@ impl SimDisk {
         self.0.lock().capacity = bytes;
     }
 
+    /// Lets the power go in the middle of the `changes`-th change from now (write, sync, change of size or name):
+    /// that and all later ones fail until [`SimDisk::crash`].
+    pub fn power_off_after(&self, changes: u64) {
+        self.0.lock().fuse = Some(changes);
+    }
+
+    /// Whether the power is off.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.0.lock().fuse == Some(0)
+    }
+
     /// Bytes taken by files.
     #[must_use]
     pub fn used(&self) -> u64 {
@@ -132,6 +157,7 @@ impl SimDisk {
     pub fn crash(&self, loss: Loss) {
         let state = &mut *self.0.lock();
         state.boot += 1;
+        state.fuse = None;
         state.coverage.hit(match loss {
             Loss::Nothing => "disk.crash_kept_all",
             Loss::Everything => "disk.crash_lost_all",
@@ -148,19 +174,29 @@ impl SimDisk {
         state.inodes.retain(|id, _| linked.contains(id));
     }
 
-    /// Flips one bit of a file within `range`, on the disk and in what reads see. The byte's place.
+    /// Flips one bit of a file within `range`, on the disk and in what reads see.
     /// `None` if there is no such file or it ends before.
-    pub fn rot(&self, name: &str, range: Range<u64>) -> Option<u64> {
+    pub fn rot(&self, name: &str, range: Range<u64>) -> Option<Rot> {
         let state = &mut *self.0.lock();
         let inode = state.inodes.get_mut(state.names.live().get(name)?)?;
         let range = range.start..range.end.min(inode.len());
         if range.is_empty() {
             return None;
         }
-        let at = state.rng.range(range);
-        inode.flip(at, 1 << state.rng.below(8));
+        let rot = Rot { at: state.rng.range(range), mask: 1 << state.rng.below(8) };
+        inode.flip(rot.at, rot.mask);
         state.coverage.hit("disk.rotted");
-        Some(at)
+        Some(rot)
+    }
+
+    /// Undoes a rot, as restoring a copy of the file would.
+    pub fn heal(&self, name: &str, rot: Rot) {
+        let state = &mut *self.0.lock();
+        if let Some(id) = state.names.live().get(name)
+            && let Some(inode) = state.inodes.get_mut(id)
+        {
+            inode.flip(rot.at, rot.mask);
+        }
     }
 
     /// What a read of the whole file would see; `None` if there is none.
@@ -192,6 +228,22 @@ impl State {
         }
     }
 
+    /// Counts a change. The power is off from the one on that burns the fuse.
+    fn change(&mut self) -> io::Result<()> {
+        match self.fuse {
+            None => return Ok(()),
+            Some(0) => {}
+            Some(left) => {
+                self.fuse = Some(left - 1);
+                if left > 1 {
+                    return Ok(());
+                }
+                self.coverage.hit("disk.power_off");
+            }
+        }
+        Err(io::Error::other("the power is off"))
+    }
+
     fn full(&self) -> io::Error {
         self.coverage.hit("disk.full");
         io::Error::from(io::ErrorKind::StorageFull)
@@ -210,6 +262,7 @@ impl Disk for SimDisk {
             (Some(_), Open::Create) => return Err(io::ErrorKind::AlreadyExists.into()),
             (Some(inode), _) => inode,
             (None, Open::Create) => {
+                state.change()?;
                 let inode = state.next_inode;
                 state.next_inode += 1;
                 state.inodes.insert(inode, Inode::default());
@@ -231,6 +284,7 @@ impl Disk for SimDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let state = &mut *self.0.lock();
+        state.change()?;
         let inode = state.names.remove(name)?;
         state.drop_unlinked(inode);
         Ok(())
@@ -238,6 +292,7 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let state = &mut *self.0.lock();
+        state.change()?;
         if let Some(replaced) = state.names.rename(from, to)? {
             state.drop_unlinked(replaced);
         }
@@ -246,6 +301,7 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         let state = &mut *self.0.lock();
+        state.change()?;
         if state.rng.one_in(state.faults.sync_dir_fails) {
             return Err(state.fail("disk.sync_dir_failed"));
         }
@@ -309,14 +365,20 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.with(true, |state, inode| {
+            if state.fuse == Some(0) {
+                return state.change();
+            }
             let end = offset + buf.len() as u64;
             // The inode itself is not in the table now, so its room is counted here.
             let more = end.saturating_sub(inode.allocated());
             let free = state.free().saturating_sub(inode.allocated());
             let full = more > free || state.rng.one_in(state.faults.overwrite_full);
-            if full || state.rng.one_in(state.faults.write_fails) {
-                let part = state.rng.below(buf.len() + 1).min(usize::try_from(free).unwrap_or(0));
+            let off = state.change();
+            if full || off.is_err() || state.rng.one_in(state.faults.write_fails) {
+                let room = inode.allocated().saturating_add(free).saturating_sub(offset);
+                let part = state.rng.below(buf.len() + 1).min(usize::try_from(room).unwrap_or(usize::MAX));
                 inode.write(&buf[..part], offset);
+                off?;
                 return Err(if full { state.full() } else { state.fail("disk.write_failed") });
             }
             inode.write(buf, offset);
@@ -326,6 +388,7 @@ impl DiskFile for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.with(true, |state, inode| {
+            state.change()?;
             if state.rng.one_in(state.faults.sync_fails) {
                 inode.sync_in_part(&mut state.rng);
                 return Err(state.fail("disk.sync_failed"));
@@ -336,7 +399,8 @@ impl DiskFile for SimFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with(true, |_, inode| {
+        self.with(true, |state, inode| {
+            state.change()?;
             inode.set_len(len);
             Ok(())
         })
@@ -353,6 +417,7 @@ impl DiskFile for SimFile {
             if more > free {
                 return Err(state.full());
             }
+            state.change()?;
             let at = inode.len();
             if at < len {
                 inode.write(&vec![0; usize::try_from(len - at).unwrap_or(0)], at);

@@ -1,5 +1,7 @@
 //! The log over a real directory.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests; a panic is a failed test")]
+
 mod group;
 mod lifecycle;
 mod recovery;

@@ -95,11 +95,13 @@ fn a_full_disk_refuses_what_needs_room_and_overwrites_still_work() {
 fn rot_changes_one_bit_within_its_range() {
     let (disk, _) = disk(1);
     file_with(&disk, "a", &[0; 100]);
-    let at = disk.rot("a", 40..60).unwrap();
-    assert!((40..60).contains(&at));
+    let rot = disk.rot("a", 40..60).unwrap();
+    assert!((40..60).contains(&rot.at));
     disk.crash(Loss::Everything);
     let ones: u32 = disk.contents("a").unwrap().iter().map(|b| b.count_ones()).sum();
     assert_eq!(ones, 1);
+    disk.heal("a", rot);
+    assert_eq!(disk.contents("a").unwrap(), [0; 100]);
     assert_eq!(disk.rot("a", 100..200), None);
     assert_eq!(disk.rot("b", 0..1), None);
 }
@@ -127,4 +129,21 @@ proptest! {
         prop_assert_eq!(read, model);
         prop_assert!(file.read_at(&mut [0; 1], file.len().unwrap()).is_err());
     }
+}
+
+#[test]
+fn the_power_goes_in_the_middle_of_a_change_and_comes_back_with_the_crash() {
+    let (disk, coverage) = disk(1);
+    let file = file_with(&disk, "a", &[1; 2048]);
+    disk.power_off_after(2);
+    file.write_at(&[2; 2048], 0).unwrap();
+    assert!(!disk.is_off());
+    assert!(file.sync_data().is_err());
+    assert!(disk.is_off());
+    assert!(file.write_at(&[3; 2048], 0).is_err() && disk.sync_dir().is_err());
+    disk.crash(Loss::Everything);
+    assert!(!disk.is_off());
+    assert_eq!(disk.contents("a").unwrap(), [1; 2048]);
+    disk.open("a", Open::Write).unwrap().sync_data().unwrap();
+    assert_eq!(coverage.get("disk.power_off"), 1);
 }
