@@ -51,16 +51,12 @@ enum Task {
         #[arg(long)]
         release: bool,
     },
-    /// Run tens of thousands of simulated histories, or a long fault run.
+    /// Run tens of thousands of simulated histories, or fuzz every decoder.
     Soak {
-        /// Which model: see `terrane-sim --help`.
+        /// A world of the simulator (`terrane-sim list` names them), or `fuzz`.
         name: String,
-        /// How many seeds.
-        #[arg(long, default_value_t = 50_000)]
-        seeds: u64,
-        /// The first seed.
-        #[arg(long, default_value_t = 0)]
-        first: u64,
+        #[command(flatten)]
+        length: soak::Length,
     },
 }
 
@@ -70,7 +66,7 @@ fn main() -> ExitCode {
         Task::Test { args } => test::run(&args),
         Task::Bench { name, scale } => bench::run(&name, &scale),
         Task::S3Tests { dir, filter, release } => s3_tests::run(&dir, filter.as_deref(), release),
-        Task::Soak { name, seeds, first } => soak::run(&name, first, seeds),
+        Task::Soak { name, length } => soak::run(&name, &length),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

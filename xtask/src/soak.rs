@@ -1,26 +1,85 @@
-//! `cargo xtask soak NAME`: simulated histories by the ten thousand.
+//! `cargo xtask soak NAME`: simulated histories by the ten thousand, and fuzzing.
 
+use std::process::Command;
 use std::time::Instant;
+use std::{env, fs};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::sh;
 
-/// Runs `seeds` histories of the model `name` and prints a line for `docs/soak.md`.
-pub(crate) fn run(name: &str, first: u64, seeds: u64) -> Result<()> {
-    sh::run(sh::cargo().args(["build", "--release", "--locked", "--package", "terrane-sim"]))?;
+/// How long, how much.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Length {
+    /// How many seeds (simulations).
+    #[arg(long, default_value_t = 50_000)]
+    seeds: u64,
+    /// The first seed (simulations).
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Seconds per target (fuzzing).
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+}
+
+/// Runs a world of the simulator, or `fuzz`, and prints a line for `docs/soak.md`.
+pub(crate) fn run(name: &str, length: &Length) -> Result<()> {
     let started = Instant::now();
-    sh::run(std::process::Command::new(sh::target_dir().join("release/terrane-sim")).arg(name).args([
-        "--first",
-        &first.to_string(),
-        "--seeds",
-        &seeds.to_string(),
-    ]))?;
+    let what = if name == "fuzz" { fuzz(length)? } else { simulate(name, length)? };
     let minutes = started.elapsed().as_secs_f64() / 60.0;
-    let date = sh::output(std::process::Command::new("date").args(["-u", "+%F"]))?;
-    println!(
-        "\nFor docs/soak.md:\n| {} | {name} | {seeds} from {first} | {minutes:.1} min | no violation |",
-        date.trim()
-    );
+    let date = sh::output(Command::new("date").args(["-u", "+%F"]))?;
+    println!("\nFor docs/soak.md:\n| {} | {name} | {what} | {minutes:.1} min | nothing found |", date.trim());
     Ok(())
+}
+
+fn simulate(world: &str, length: &Length) -> Result<String> {
+    sh::run(sh::cargo().args(["build", "--release", "--locked", "--package", "terrane-sim"]))?;
+    let (first, seeds) = (length.first.to_string(), length.seeds.to_string());
+    sh::run(
+        Command::new(sh::target_dir().join("release/terrane-sim"))
+            .arg(world)
+            .args(["--first", &first, "--seeds", &seeds]),
+    )?;
+    Ok(format!("{seeds} from {first}"))
+}
+
+/// What makes rustc count the edges that an input takes. These are what cargo-fuzz passes, without its sanitizer,
+/// which needs a nightly compiler and guards against what safe code does not do.
+const COVERAGE: &str = "--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+     -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+/// Runs every fuzz target in turn.
+fn fuzz(length: &Length) -> Result<String> {
+    let fuzz = sh::root().join("fuzz");
+    let target = sh::target_dir().join("fuzz");
+    let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    // With --target the flags do not reach build scripts, which have no fuzzer to link with.
+    sh::run(
+        sh::cargo().current_dir(&fuzz).env("RUSTFLAGS", COVERAGE).env("CARGO_TARGET_DIR", &target).args([
+            "build",
+            "--release",
+            "--target",
+            &triple,
+        ]),
+    )?;
+    let mut names: Vec<String> = fs::read_dir(fuzz.join("fuzz_targets"))?
+        .filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    ensure!(!names.is_empty(), "there are no fuzz targets");
+    for name in &names {
+        let dir = target.join(name);
+        let corpus = dir.join("corpus");
+        fs::create_dir_all(&corpus)?;
+        eprintln!("xtask: fuzzing {name}");
+        sh::run(
+            Command::new(target.join(&triple).join("release").join(name))
+                .current_dir(&dir)
+                .arg(format!("-max_total_time={}", length.seconds))
+                .args(["-max_len=4096", "-timeout=10", "-print_final_stats=1", "-verbosity=0"])
+                .arg(&corpus),
+        )?;
+    }
+    Ok(format!("{} targets, {} s each", names.len(), length.seconds))
 }
