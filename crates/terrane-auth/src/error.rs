@@ -114,10 +114,9 @@ impl AuthError {
             Self::Signature(error) => error.status(),
             Self::InvalidAccessKey(_) => 403,
             Self::InvalidToken | Self::WrongPassword => 401,
-            Self::UnknownScheme
-            | Self::InvalidPolicy(_)
-            | Self::InvalidArgument { .. }
-            | Self::Name(_) => 400,
+            Self::UnknownScheme | Self::InvalidPolicy(_) | Self::InvalidArgument { .. } | Self::Name(_) => {
+                400
+            }
             Self::Throttled(_) => 429,
             Self::NoSuchAccount(_)
             | Self::NoSuchUser(_)

@@ -4,13 +4,13 @@
 //! The number of tracked accounts is bounded. An account that falls out starts again with a full bucket,
 //! which is exact when its bucket had filled up meanwhile and generous otherwise.
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
-use terrane_types::AccountId;
 
 /// How many requests an account may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,38 +42,37 @@ pub struct Throttled {
     pub retry_after: Duration,
 }
 
-/// Token buckets of all accounts.
-#[derive(Debug)]
-pub(crate) struct RateLimits {
+/// Token buckets, one per account (or whatever else is limited).
+pub(crate) struct RateLimits<K> {
     default: Option<RateLimit>,
-    cells: Cache<AccountId, Arc<Cell>>,
+    cells: Cache<K, Arc<Cell>>,
     started: Instant,
 }
 
-impl RateLimits {
+impl<K: Clone + Eq + Hash + Send + Sync + 'static> RateLimits<K> {
     /// `default` applies to accounts without an override; `None` lets them pass unlimited.
-    pub(crate) fn new(default: Option<RateLimit>, accounts_max: u64) -> Self {
-        Self { default, cells: Cache::new(accounts_max), started: Instant::now() }
+    pub(crate) fn new(default: Option<RateLimit>, keys_max: u64) -> Self {
+        Self { default, cells: Cache::new(keys_max), started: Instant::now() }
     }
 
-    /// Takes over what the store says of an account; called whenever one of its credentials is loaded.
-    pub(crate) fn configure(&self, account: &AccountId, own: Option<RateLimit>) {
-        match (own.or(self.default), self.cells.get(account)) {
-            (None, Some(_)) => self.cells.invalidate(account),
+    /// Takes over what the store says of one; called whenever one of its credentials is loaded.
+    pub(crate) fn configure(&self, key: &K, own: Option<RateLimit>) {
+        match (own.or(self.default), self.cells.get(key)) {
+            (None, Some(_)) => self.cells.invalidate(key),
             (Some(limit), Some(cell)) => cell.configure(limit),
             (Some(limit), None) if own.is_some() => {
-                self.cells.get_with_by_ref(account, || Arc::new(Cell::new(limit))).configure(limit);
+                self.cells.get_with_by_ref(key, || Arc::new(Cell::new(limit))).configure(limit);
             }
             (_, None) => {}
         }
     }
 
-    /// Takes `cost` requests out of the account's bucket, or says when they could be taken.
-    pub(crate) fn admit(&self, account: &AccountId, cost: u32) -> Result<(), Throttled> {
-        let cell = match (self.cells.get(account), self.default) {
+    /// Takes `cost` requests out of the bucket, or says when they could be taken.
+    pub(crate) fn admit(&self, key: &K, cost: u32) -> Result<(), Throttled> {
+        let cell = match (self.cells.get(key), self.default) {
             (Some(cell), _) => cell,
             (None, None) => return Ok(()),
-            (None, Some(limit)) => self.cells.get_with_by_ref(account, || Arc::new(Cell::new(limit))),
+            (None, Some(limit)) => self.cells.get_with_by_ref(key, || Arc::new(Cell::new(limit))),
         };
         let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         cell.take(now, cost)

@@ -115,11 +115,8 @@ impl Iterator for MergeIter<'_> {
             match input.peek() {
                 None => {}
                 Some(Err(error)) => return Some(Err(error.clone())),
-                Some(Ok((row, _))) => {
-                    if least.is_none_or(|(_, best)| row < best) {
-                        least = Some((index, row));
-                    }
-                }
+                Some(Ok((row, _))) if least.is_none_or(|(_, best)| row < best) => least = Some((index, row)),
+                Some(Ok(_)) => {}
             }
         }
         let first = least?.0;

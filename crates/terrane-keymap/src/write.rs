@@ -18,7 +18,7 @@ use crate::rows::{RowId, Sub};
 pub struct WriteRequest {
     /// What to do.
     pub op: Op,
-    /// When to apply it. Ignored by buckets (applied before the answer is not needed: their state is in memory) and moves.
+    /// When to apply it. Buckets and uploads are queued as `high`: their state is read from the overlay or from memory.
     pub mode: ModeRequest,
 }
 
@@ -154,7 +154,8 @@ pub enum Op {
         key: Bytes,
         /// Which row.
         sub: Sub,
-        /// Guard of the row's present state (of the tombstone's record, if the state is a tombstone).
+        /// Guard of the row's present state, which is no tombstone. (The oldest log segment is the only one to be removed, so
+        /// what a tombstone in it killed is gone already, and tombstones need not be moved.)
         expect: Guard,
         /// The full state, e.g. with new extents.
         state: RowState,

@@ -170,8 +170,11 @@ impl SimDisk {
             }
             state.names.crash(loss, &mut state.rng, &state.coverage);
         }
-        let linked: Vec<u64> = state.names.live().values().copied().collect();
-        state.inodes.retain(|id, _| linked.contains(id));
+        let names = &state.names;
+        state.inodes.retain(|id, inode| {
+            inode.handles = 0;
+            names.refers(*id)
+        });
     }
 
     /// Flips one bit of a file within `range`, on the disk and in what reads see.

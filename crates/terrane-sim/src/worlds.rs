@@ -4,10 +4,14 @@
 //! and a test module `tests/it/NAME.rs` that calls [`crate::runner::assert_holds`],
 //! [`crate::runner::assert_finds_bugs`] and [`crate::runner::assert_repeats`].
 
+mod log;
+
+pub use log::LogWorld;
+
 use crate::runner::World;
 
 /// All worlds.
 #[must_use]
 pub fn all() -> Vec<&'static dyn World> {
-    vec![]
+    vec![&LogWorld]
 }

@@ -1,2 +1,12 @@
-//! The `terrane` binary: server and command line.
-fn main() {}
+//! `terrane`: server and command line in one binary.
+
+mod cli;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    cli::run(cli::Cli::parse())
+}

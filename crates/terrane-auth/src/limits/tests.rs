@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use terrane_types::AccountId;
 
 use super::*;
 

@@ -104,14 +104,10 @@ impl Shard {
             return Err(WriteError::Malformed("operation"));
         };
         let row = RowId::new(*bucket, key, *sub);
-        let tombstone = *state == RowState::Tombstone;
-        let matches = match rows.get(&row)? {
-            Some(head) => head.guard == *expect && head.is_tombstone() == tombstone,
-            // A tombstone that the keymap has forgotten already.
-            None => tombstone,
-        };
+        let head = rows.get(&row)?;
+        let same = head.is_some_and(|head| head.guard == *expect && !head.is_tombstone());
         // What waits for the keymap anyway is moved by a later attempt.
-        if !matches || self.pending.overlay.contains_key(&row) || self.inflight.get(&row)?.is_some() {
+        if !same || self.pending.overlay.contains_key(&row) || self.inflight.get(&row)?.is_some() {
             return Err(WriteError::Conflict);
         }
         if let RowState::Object(payload) | RowState::Part(payload) = state

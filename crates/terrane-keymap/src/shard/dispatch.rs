@@ -192,6 +192,9 @@ impl Shard {
                 self.collect_rows(*slot, *lsn, &mut rows, &mut touched);
             }
         }
+        for (slot, work) in &picks.run_work {
+            self.collect_run_work(*slot, work, &mut rows, &mut touched);
+        }
         let settles = |lsn: &Lsn, n: &u32| {
             self.pending.get(*lsn).is_some_and(|op| op.done as usize + *n as usize == op.rows().len())
         };
@@ -199,14 +202,7 @@ impl Shard {
             touched.iter().filter(|(l, n)| settles(l, n)).map(|(l, _)| *l).collect();
         let mut completions: Vec<Completion> =
             completing.iter().filter_map(|lsn| self.completion_of(*lsn, &rows)).collect();
-        for (slot, work) in &picks.run_work {
-            let own = BatchRow { slot: *slot, row: work.row.clone(), head: Arc::clone(&work.head) };
-            let row = rows.entry(work.row.clone()).or_insert_with(|| own.clone());
-            if row.head.guard < own.head.guard {
-                row.head = own.head;
-            }
-            completions.extend(work.completions.iter().cloned());
-        }
+        completions.extend(picks.run_work.iter().flat_map(|(_, work)| work.completions.iter().cloned()));
         let first_cursor = self.number_completions(&mut completions);
         let mut slots: BTreeSet<Slot> = picks.ops.keys().copied().collect();
         slots.extend(picks.run_work.iter().map(|(slot, _)| *slot));
@@ -264,6 +260,31 @@ impl Shard {
                 *touched.entry(write).or_default() += 1;
             }
         }
+    }
+
+    /// A run's row, or what has been written to it since: the newest state takes over the earliest due time, and the
+    /// record of the older one may be gone.
+    fn collect_run_work(
+        &self,
+        slot: Slot,
+        work: &RunWork,
+        rows: &mut BTreeMap<RowId, BatchRow>,
+        touched: &mut BTreeMap<Lsn, u32>,
+    ) {
+        if rows.contains_key(&work.row) {
+            return;
+        }
+        let head = match self.pending.overlay.get(&work.row) {
+            Some(shown) => {
+                for write in self.pending.writes_of(&work.row) {
+                    *touched.entry(write).or_default() += 1;
+                }
+                shown
+            }
+            None => &work.head,
+        };
+        let (row, head) = (work.row.clone(), Arc::clone(head));
+        rows.insert(row.clone(), BatchRow { slot, row, head });
     }
 
     fn completion_of(&self, lsn: Lsn, rows: &BTreeMap<RowId, BatchRow>) -> Option<Completion> {

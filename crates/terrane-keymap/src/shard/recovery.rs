@@ -48,9 +48,9 @@ pub enum RecoveryError {
 
 /// A shard that is reading its log.
 ///
-/// 1. [`Recovery::new`] with [`KeymapMeta::load`]; 2. every record from [`Recovery::replay_from`] to
-/// [`Recovery::record`], each time committing what [`Recovery::next_batch`] gives and telling
-/// [`Recovery::batch_applied`]; 3. [`Recovery::finish`].
+/// First [`Recovery::new`] with what [`KeymapMeta::load`] has read. Then every record from [`Recovery::replay_from`] on
+/// to [`Recovery::record`], each time committing what [`Recovery::next_batch`] gives and telling
+/// [`Recovery::batch_applied`]. Last, [`Recovery::finish`].
 pub struct Recovery {
     shard: Shard,
     replay: (Option<Locator>, Lsn),

@@ -128,6 +128,9 @@ impl Shard {
         self.out.push_back(Output::SyncKeymap { token, mutations, replay });
         if self.config.bugs.release_log_before_sync {
             self.out.push_back(Output::ReleaseLog { replay });
+            let asked = self.sync.outstanding.as_mut().map(|sync| std::mem::take(&mut sync.requests));
+            let synced = asked.unwrap_or_default().into_iter().map(|op_ref| Output::Synced { op_ref });
+            self.out.extend(synced);
         }
     }
 

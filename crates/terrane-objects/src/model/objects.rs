@@ -9,7 +9,7 @@ use super::{Bucket, Change, ModelHandle, Object, State, Version};
 use crate::service::*;
 
 /// Whether a condition holds for the current object (`None`: there is none, or a delete marker).
-pub(super) fn check(condition: &Condition, current: Option<&Version>, missing_is_fine: bool) -> Result<()> {
+pub(super) fn check(condition: &Condition, current: Option<&Version>) -> Result<()> {
     let object = current.and_then(|v| v.object.as_ref().map(|o| (v, o)));
     let matches = |set: &EtagSet| match (set, object) {
         (_, None) => false,
@@ -24,7 +24,7 @@ pub(super) fn check(condition: &Condition, current: Option<&Version>, missing_is
         || condition.if_match_size.is_some()
         || condition.if_match_last_modified.is_some();
     let Some((version, object)) = object else {
-        return if wants_object && !missing_is_fine { Err(ObjectError::NoSuchKey) } else { Ok(()) };
+        return if wants_object { Err(ObjectError::NoSuchKey) } else { Ok(()) };
     };
     if condition.if_match.as_ref().is_some_and(|set| !matches(set)) {
         return Err(ObjectError::PreconditionFailed("If-Match"));
@@ -100,14 +100,14 @@ impl State {
     }
 
     pub(super) fn put_object(&mut self, put: PutObject) -> Result<Written> {
-        check(&put.condition, self.bucket(&put.bucket)?.current(&put.key), false)?;
+        check(&put.condition, self.bucket(&put.bucket)?.current(&put.key))?;
         let bytes = staged_bytes(put.staged)?;
         let object = Object { bytes, attrs: put.attrs, parts: Arc::new([]), upload: None };
         self.bind(&put.bucket, &put.key, object, "ObjectCreated:Put", put.mode)
     }
 
     pub(super) fn copy_object(&mut self, copy: CopyObject) -> Result<Written> {
-        check(&copy.condition, self.bucket(&copy.bucket)?.current(&copy.key), false)?;
+        check(&copy.condition, self.bucket(&copy.bucket)?.current(&copy.key))?;
         let source = copy
             .source
             .as_any()
@@ -149,7 +149,7 @@ impl State {
             Some(id) => bucket.find(key, id),
             None => bucket.current(key),
         };
-        check(&delete.condition, target, true)?;
+        check(&delete.condition, target)?;
         let (known, was_marker) = (target.is_some(), target.is_some_and(|v| v.object.is_none()));
         let (version, delete_marker) = match (&delete.version, bucket.info.versioning) {
             (Some(id), _) => {

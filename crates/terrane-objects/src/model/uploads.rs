@@ -91,25 +91,22 @@ impl State {
             Ok(upload) => upload,
             Err(error) => return self.completed_before(&complete).ok_or(error),
         };
-        let (mut bytes, mut parts, mut before) = (BytesMut::new(), Vec::new(), None);
-        for (index, wanted) in complete.parts.iter().enumerate() {
-            if before.is_some_and(|number| number >= wanted.number) {
-                return Err(ObjectError::InvalidPartOrder);
-            }
-            before = Some(wanted.number);
-            let (info, data) = upload
-                .parts
-                .get(&wanted.number)
-                .filter(|(info, _)| info.etag == wanted.etag)
-                .ok_or(ObjectError::InvalidPart(wanted.number))?;
-            if index + 1 < complete.parts.len() && info.size < PART_SIZE_MIN {
-                let (part, size) = (wanted.number, info.size);
-                return Err(ObjectError::PartTooSmall { part, size, minimum: PART_SIZE_MIN });
-            }
+        if !complete.parts.is_sorted_by(|a, b| a.number < b.number) {
+            return Err(ObjectError::InvalidPartOrder);
+        }
+        let (mut bytes, mut parts) = (BytesMut::new(), Vec::new());
+        for wanted in &complete.parts {
+            let part = upload.parts.get(&wanted.number).filter(|(info, _)| info.etag == wanted.etag);
+            let (info, data) = part.ok_or(ObjectError::InvalidPart(wanted.number))?;
             bytes.extend_from_slice(data);
             parts.push(info.clone());
         }
-        check(&complete.condition, bucket.current(key), false)?;
+        let all_but_last = parts.split_last().map_or(&[][..], |(_, rest)| rest);
+        if let Some(small) = all_but_last.iter().find(|part| part.size < PART_SIZE_MIN) {
+            let (part, size, minimum) = (small.number, small.size, PART_SIZE_MIN);
+            return Err(ObjectError::PartTooSmall { part, size, minimum });
+        }
+        check(&complete.condition, bucket.current(key))?;
         if let Some(lsn) = upload_lsn(&complete.upload) {
             bucket.uploads.remove(&(complete.key.clone(), lsn));
         }

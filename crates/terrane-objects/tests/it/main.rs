@@ -1,4 +1,5 @@
 //! The object store over real directories.
 
 mod basics;
+mod model;
 mod rig;

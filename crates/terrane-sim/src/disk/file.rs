@@ -80,7 +80,6 @@ impl Inode {
     pub(super) fn crash(&mut self, loss: Loss, rng: &mut SimRng, coverage: &Coverage) {
         self.apply_some(loss, rng, coverage);
         self.live.clone_from(&self.durable);
-        self.handles = 0;
     }
 
     fn apply_some(&mut self, loss: Loss, rng: &mut SimRng, coverage: &Coverage) {
@@ -97,7 +96,7 @@ impl Inode {
                         let piece = &bytes[(from - at) as usize..(to - at) as usize];
                         if luck.survives(rng) {
                             put(&mut self.durable, piece, from);
-                        } else if rng.one_in(16) {
+                        } else if loss != Loss::Everything && rng.one_in(16) {
                             // The power went while this sector was written.
                             coverage.hit("disk.sector_torn");
                             put(&mut self.durable, &piece[..rng.below(piece.len())], from);

@@ -28,6 +28,7 @@ impl Names {
     /// Whether a crash could bring this file back, or it is there.
     pub(super) fn refers(&self, inode: u64) -> bool {
         self.live.values().chain(self.durable.values()).any(|id| *id == inode)
+            || self.pending.iter().any(|op| matches!(op, Op::Create(_, id) if *id == inode))
     }
 
     pub(super) fn create(&mut self, name: &str, inode: u64) {
@@ -57,8 +58,9 @@ impl Names {
 
     /// Makes all durable; the files that may have lost their last name.
     pub(super) fn sync(&mut self) -> Vec<u64> {
-        let before = self.durable.values().copied().collect();
+        let mut before: Vec<u64> = self.durable.values().copied().collect();
         for op in self.pending.drain(..) {
+            before.extend(if let Op::Create(_, inode) = &op { Some(*inode) } else { None });
             apply(&mut self.durable, op);
         }
         before

@@ -1,0 +1,43 @@
+//! What the native API works on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use terrane_auth::Auth;
+use terrane_objects::service::ObjectService;
+use terrane_store::Store;
+use terrane_telemetry::Metrics;
+use terrane_telemetry::health::HealthRegistry;
+use terrane_telemetry::history::History;
+
+/// Facts about an installation that do not change while it runs.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    /// Region.
+    pub region: String,
+    /// Roles of this process.
+    pub roles: Vec<String>,
+    /// Where backups of the store are put.
+    pub backup_dir: PathBuf,
+    /// When the process began to serve.
+    pub started: Instant,
+}
+
+/// What the native API works on.
+pub struct App {
+    /// Accounts and policy.
+    pub auth: Auth,
+    /// Objects.
+    pub objects: Arc<dyn ObjectService>,
+    /// The transactional store.
+    pub store: Store,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// A day of metrics.
+    pub history: History,
+    /// Health.
+    pub health: HealthRegistry,
+    /// Facts.
+    pub installation: Installation,
+}

@@ -1,0 +1,55 @@
+//! The description of the native API.
+
+use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+
+use super::{accounts, buckets, completions, keys, policies, queues, system, tokens, users};
+use crate::problem::Problem;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Terrane",
+        description = "The native API of a Terrane installation. Requests are signed with AWS Signature Version 4 \
+                       for service `terrane`, or carry a bearer token. Errors are problem documents (RFC 9457). \
+                       Every answer has a request ID in `x-amz-request-id`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(
+        system::health, system::metrics, system::openapi, system::status, system::metrics_history,
+        accounts::whoami, accounts::list, accounts::create, accounts::show, accounts::change, accounts::delete,
+        users::list, users::create, users::show, users::change, users::delete,
+        keys::list, keys::create, keys::change, keys::delete, keys::rotate,
+        tokens::list, tokens::create, tokens::delete,
+        policies::validate, policies::why, policies::list, policies::show, policies::put, policies::delete,
+        buckets::list, buckets::create, buckets::show, buckets::change, buckets::delete,
+        queues::list, queues::pause, queues::resume, queues::drain,
+        completions::operation, completions::completions,
+    ),
+    components(schemas(Problem)),
+    security(("signature" = []), ("token" = [])),
+    modifiers(&Security),
+)]
+struct Document;
+
+struct Security;
+
+impl utoipa::Modify for Security {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let signature = ApiKeyValue::with_description(
+            "Authorization",
+            "AWS Signature Version 4 (`AWS4-HMAC-SHA256 …`) for service `terrane`, any region",
+        );
+        let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
+        components.add_security_scheme("signature", SecurityScheme::ApiKey(ApiKey::Header(signature)));
+        components.add_security_scheme("token", SecurityScheme::Http(token.build()));
+    }
+}
+
+/// The OpenAPI 3.1 document of the native API, as it is checked in as `openapi/terrane.json`.
+pub fn document() -> String {
+    let mut text = Document::openapi().to_pretty_json().expect("a description is JSON");
+    text.push('\n');
+    text
+}

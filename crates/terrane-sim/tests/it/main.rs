@@ -1,0 +1,3 @@
+//! The worlds, as `cargo xtask test` runs them: a fixed batch of seeds, a fresh one, and the bugs.
+
+mod log;

@@ -1,0 +1,133 @@
+//! The command line: one noun per service. It is a client of the API like any other.
+
+mod account;
+mod bucket;
+mod client;
+mod connect;
+mod credentials;
+mod key;
+mod operation;
+mod output;
+mod policy;
+mod progress;
+mod queue;
+mod status;
+mod token;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use self::client::CallError;
+use self::connect::Connect;
+use self::output::Format;
+pub(crate) use self::output::Output;
+use crate::server;
+
+/// A storage cloud for your own machines.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such thing, 4 refused, 5 the server cannot be reached or
+/// is overloaded.
+#[derive(Debug, Parser)]
+#[command(name = "terrane", version, max_term_width = 110, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    connect: Connect,
+    /// How results are printed.
+    #[arg(long, short, global = true, value_enum, default_value_t, env = "TERRANE_OUTPUT")]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in one process on embedded storage.
+    Up(server::UpArgs),
+    /// Run some roles of an installation.
+    Serve(server::ServeArgs),
+    /// What runs and how it is.
+    Status,
+    /// Buckets, and how their writes are applied.
+    #[command(subcommand)]
+    Bucket(bucket::Verb),
+    /// The keymap's queues: depth, age, rate, workers; pause, resume, drain.
+    #[command(subcommand)]
+    Queue(queue::Verb),
+    /// How a write stands, and the stream of completions.
+    #[command(subcommand)]
+    Operation(operation::Verb),
+    /// Accounts.
+    #[command(subcommand)]
+    Account(account::Verb),
+    /// Users of an account.
+    User(user::Args),
+    /// Access keys of an account.
+    Key(key::Args),
+    /// Bearer tokens of an account.
+    Token(token::Args),
+    /// Policies of an account.
+    Policy(policy::Args),
+    /// Make a new root key, offline: for who owns the data directory and lost the key.
+    ResetRootKey,
+    /// Print completions for a shell.
+    Completion {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+/// Runs a command.
+pub(crate) fn run(cli: Cli) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::new(error).context("cannot start")),
+    };
+    let result = runtime.block_on(command(cli));
+    // Blocking tasks that hang must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn command(cli: Cli) -> anyhow::Result<()> {
+    let out = Output::new(cli.output);
+    let connect = &cli.connect;
+    match cli.command {
+        Command::Up(args) => server::up(connect.data_dir_or_default(), args).await,
+        Command::Serve(args) => server::serve(connect.data_dir_or_default(), args).await,
+        Command::Status => status::run(&connect.client()?, &out).await,
+        Command::Bucket(verb) => bucket::run(&connect.client()?, &out, verb).await,
+        Command::Queue(verb) => queue::run(&connect.client()?, &out, verb).await,
+        Command::Operation(verb) => operation::run(&connect.client()?, &out, verb).await,
+        Command::Account(verb) => account::run(&connect.client()?, &out, verb).await,
+        Command::User(args) => user::run(&connect.client()?, &out, args).await,
+        Command::Key(args) => key::run(&connect.client()?, &out, args).await,
+        Command::Token(args) => token::run(&connect.client()?, &out, args).await,
+        Command::Policy(args) => policy::run(&connect.client()?, &out, args).await,
+        Command::ResetRootKey => server::reset_root_key(&connect.data_dir_or_default(), &out).await,
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "terrane", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("terrane: {error:#}");
+    ExitCode::from(error.downcast_ref::<CallError>().map_or(1, CallError::exit_code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,117 @@
+//! `terrane bucket`
+
+use clap::{Subcommand, ValueEnum};
+use comfy_table::Table;
+use terrane_api::types::{Bucket, BucketPatch, NewBucket};
+
+use super::client::{Client, encode};
+use super::output::{Output, facts, table};
+
+/// Verbs of `bucket`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// The buckets of the account.
+    List,
+    /// Make a bucket.
+    Create {
+        /// Its name.
+        bucket: String,
+        /// How its writes are applied that do not say so themselves: auto, sync, high, low, time=D.
+        #[arg(long = "async", value_name = "MODE")]
+        mode: Option<String>,
+    },
+    /// What is known of a bucket.
+    Show {
+        /// Its name.
+        bucket: String,
+    },
+    /// How writes are applied that do not say so themselves.
+    SetAsync {
+        /// The bucket's name.
+        bucket: String,
+        /// `sync` (before the answer), `high`, `low`, `time=D` (no later than D: 30s, 15m, 1h, 2d, 4w), or `auto`
+        /// (the load decides).
+        mode: String,
+    },
+    /// Keep earlier versions of objects, or no longer.
+    SetVersioning {
+        /// The bucket's name.
+        bucket: String,
+        /// On or suspended.
+        state: VersioningState,
+    },
+    /// Delete an empty bucket.
+    Delete {
+        /// Its name.
+        bucket: String,
+    },
+}
+
+/// States that versioning can be set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VersioningState {
+    /// Writes make versions.
+    Enabled,
+    /// Writes replace the `null` version; earlier versions stay.
+    Suspended,
+}
+
+fn path(bucket: &str) -> String {
+    format!("/_terrane/v1/buckets/{}", encode(bucket))
+}
+
+pub(crate) async fn run(client: &Client, out: &Output, verb: Verb) -> anyhow::Result<()> {
+    let bucket: Bucket = match verb {
+        Verb::List => {
+            let buckets: Vec<Bucket> = client.get("/_terrane/v1/buckets").await?;
+            return out.print(&buckets, |buckets| table_of(buckets));
+        }
+        Verb::Delete { bucket } => {
+            client.delete(&path(&bucket)).await?;
+            out.done(format_args!("bucket {bucket} deleted"));
+            return Ok(());
+        }
+        Verb::Create { bucket, mode } => {
+            let write_mode = mode.filter(|mode| mode != "auto");
+            client.post("/_terrane/v1/buckets", &NewBucket { name: bucket, write_mode }).await?
+        }
+        Verb::Show { bucket } => client.get(&path(&bucket)).await?,
+        Verb::SetAsync { bucket, mode } => {
+            let patch = BucketPatch { write_mode: Some(mode), ..BucketPatch::default() };
+            client.patch(&path(&bucket), &patch).await?
+        }
+        Verb::SetVersioning { bucket, state } => {
+            let text = match state {
+                VersioningState::Enabled => "enabled",
+                VersioningState::Suspended => "suspended",
+            };
+            let patch = BucketPatch { versioning: Some(text.to_owned()), ..BucketPatch::default() };
+            client.patch(&path(&bucket), &patch).await?
+        }
+    };
+    out.print(&bucket, show)
+}
+
+fn mode(bucket: &Bucket) -> String {
+    bucket.write_mode.clone().unwrap_or_else(|| "auto".to_owned())
+}
+
+fn table_of(buckets: &[Bucket]) -> Table {
+    let mut table = table(["bucket", "created", "versioning", "async"]);
+    for bucket in buckets {
+        table.add_row([bucket.name.clone(), bucket.created.clone(), bucket.versioning.clone(), mode(bucket)]);
+    }
+    table
+}
+
+fn show(bucket: &Bucket) -> Table {
+    facts([
+        ("bucket", bucket.name.clone()),
+        ("owner", bucket.owner.clone()),
+        ("created", bucket.created.clone()),
+        ("incarnation", bucket.incarnation.clone()),
+        ("versioning", bucket.versioning.clone()),
+        ("async", mode(bucket)),
+        ("settings", bucket.settings.join(", ")),
+    ])
+}

@@ -1,0 +1,40 @@
+//! Progress of what takes longer than two seconds.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A bar on standard error that appears after two seconds, and only if a person looks.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    began: Instant,
+}
+
+/// What takes less time needs no bar.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Progress {
+    /// Of `total` things; `what` is said beside the bar.
+    pub(crate) fn new(what: &'static str, total: u64) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
+        let style =
+            ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {per_sec} ETA {eta}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_message(what);
+        Self { bar, began: Instant::now() }
+    }
+
+    /// So much is done.
+    pub(crate) fn set(&self, done: u64) {
+        if self.bar.is_hidden() && self.began.elapsed() >= PATIENCE {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        self.bar.set_position(done);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
