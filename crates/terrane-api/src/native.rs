@@ -149,7 +149,7 @@ impl Native {
                 "the request carries neither a signature of version 4 for service terrane nor a bearer token",
             ));
         };
-        note.sender(identity, sender.access_key.as_ref());
+        note.sender(identity, sender.signature.as_ref().map(|(claim, _)| &claim.access_key));
         self.app.auth.admit(&identity.account, 1).map_err(AuthError::from)?;
         parts.extensions.insert(Call { identity: identity.clone(), peer, note: note.clone() });
         Ok(route(&self.signed, Request::from_parts(parts, Body::from(body))).await)

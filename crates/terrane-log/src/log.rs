@@ -335,8 +335,10 @@ impl Log {
         let disk = &self.shared.disk;
         let name = segment_name(part.target.id);
         if disk.list()?.contains(&name) {
-            disk.rename(&name, &spare)?;
-            disk.sync_dir()?;
+            // Not made a spare again: it may hold an intact header, and the next start may give its
+            // identifier out again, so that a torn first write would make that stale header a segment.
+            disk.remove(&name)?;
+            return disk.sync_dir();
         }
         self.spares.put(Spare { name: spare, file: part.target.file });
         Ok(())

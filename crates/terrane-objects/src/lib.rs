@@ -23,4 +23,4 @@ mod version;
 pub use config::ObjectsConfig;
 pub use data::SegmentStatus;
 pub use metrics::Metrics;
-pub use store::{ObjectStore, OpenError};
+pub use store::{CheckReport, ObjectStore, OpenError};

@@ -3,6 +3,7 @@
 //! S3 API Reference, "Access control list (ACL) overview". A list grants rights to accounts, to all signed
 //! requests, or to everybody; an account's own policy is not decided here.
 
+use http::{HeaderMap, HeaderName};
 use s3s::dto;
 use s3s::{S3Error, S3ErrorCode, S3Result};
 use serde::{Deserialize, Serialize};
@@ -168,7 +169,10 @@ impl Acl {
             let permission = dto::Permission::from_static(grant.may.as_str());
             dto::Grant { grantee: Some(grantee), permission: Some(permission) }
         };
-        self.grants.iter().map(grant).collect()
+        // Groups come first, as in other implementations: clients compare lists in order.
+        let (accounts, groups): (Vec<_>, Vec<_>) =
+            self.grants.iter().partition(|g| matches!(g.to, Grantee::Account(_)));
+        groups.into_iter().chain(accounts).map(grant).collect()
     }
 
     /// Whether the list grants a right to the account (`None`: an unsigned request).
@@ -224,25 +228,18 @@ pub(crate) struct GrantHeaders<'a> {
     pub(crate) full_control: Option<&'a str>,
 }
 
-/// The `x-amz-grant-*` headers of an input; `write` exists for buckets and for Put…Acl only.
-macro_rules! grant_headers {
-    ($input:expr) => {
-        $crate::acl::GrantHeaders {
-            read: $input.grant_read.as_deref(),
-            write: None,
-            read_acp: $input.grant_read_acp.as_deref(),
-            write_acp: $input.grant_write_acp.as_deref(),
-            full_control: $input.grant_full_control.as_deref(),
+impl<'a> GrantHeaders<'a> {
+    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
+        let text = |name: HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
+        Self {
+            read: text(s3s::header::X_AMZ_GRANT_READ),
+            write: text(s3s::header::X_AMZ_GRANT_WRITE),
+            read_acp: text(s3s::header::X_AMZ_GRANT_READ_ACP),
+            write_acp: text(s3s::header::X_AMZ_GRANT_WRITE_ACP),
+            full_control: text(s3s::header::X_AMZ_GRANT_FULL_CONTROL),
         }
-    };
-    ($input:expr, write) => {
-        $crate::acl::GrantHeaders {
-            write: $input.grant_write.as_deref(),
-            ..$crate::acl::grant_headers!($input)
-        }
-    };
+    }
 }
-pub(crate) use grant_headers;
 
 fn bounded(acl: Acl) -> S3Result<Acl> {
     if acl.grants.len() > GRANTS_MAX {

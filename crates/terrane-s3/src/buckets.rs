@@ -6,7 +6,7 @@ use terrane_objects::service::{BucketChange, BucketInfo, ObjectError, Versioning
 use terrane_types::Region;
 
 use crate::access::{Caller, unavailable};
-use crate::acl::{Acl, GrantHeaders, Right, grant_headers};
+use crate::acl::{Acl, GrantHeaders, Right};
 use crate::api::{ACL, Api, owner_dto};
 use crate::errors::{access_denied, from_store, invalid_argument};
 use crate::gate::Question;
@@ -24,8 +24,9 @@ impl Api {
         if input.object_lock_enabled_for_bucket == Some(true) {
             return Err(crate::errors::not_implemented("Object lock"));
         }
+        check_name(&input.bucket)?;
         let region = self.location_constraint(input.create_bucket_configuration.as_ref())?;
-        let acl = bucket_acl(&account, input.acl.as_ref(), grant_headers!(input, write))?;
+        let acl = bucket_acl(&account, input.acl.as_ref(), GrantHeaders::of(&request.headers))?;
         let ownership = input.object_ownership.as_ref().map(check_ownership).transpose()?;
         if ownership == Some(ObjectOwnership::BUCKET_OWNER_ENFORCED) && acl.is_some() {
             return Err(S3Error::with_message(
@@ -64,7 +65,8 @@ impl Api {
                 "Your previous request to create the named bucket succeeded and you already own it.",
             )
         };
-        if acl.is_some_and(|acl| *acl != BucketSettings(bucket).acl()) {
+        let wanted = acl.cloned().unwrap_or_else(|| Acl::private(&bucket.owner));
+        if wanted != BucketSettings(bucket).acl() {
             return Err(conflict(S3ErrorCode::BucketAlreadyExists));
         }
         let default = self.config.region.as_str();
@@ -220,6 +222,19 @@ impl Api {
     }
 }
 
+/// Rules for new names beyond those that s3s holds every name to: labels are DNS labels, and some affixes are
+/// S3's own (S3 User Guide, "General purpose buckets naming rules").
+fn check_name(name: &str) -> S3Result<()> {
+    let label = |l: &str| !l.is_empty() && !l.starts_with('-') && !l.ends_with('-');
+    let reserved = ["xn--", "sthree-", "amzn-s3-demo-"].iter().any(|p| name.starts_with(p))
+        || ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"].iter().any(|s| name.ends_with(s));
+    if reserved || !name.split('.').all(label) {
+        let message = "The specified bucket is not valid.";
+        return Err(S3Error::with_message(S3ErrorCode::InvalidBucketName, message));
+    }
+    Ok(())
+}
+
 /// The ACL that a request gives a bucket by name or by headers.
 pub(crate) fn bucket_acl(
     owner: &terrane_types::AccountId,
@@ -236,6 +251,21 @@ pub(crate) fn bucket_acl(
         (Some(name), None) => {
             let known = Acl::canned(name.as_str(), owner, owner);
             known.map(Some).ok_or_else(|| invalid_argument("Unknown canned ACL"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_new_buckets() {
+        for good in ["abc", "a.b-c.d", "1st-bucket"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["a-.b", "a.-b", "a..b", "xn--abc", "x-s3alias", "x--x-s3", "sthree-x"] {
+            assert!(check_name(bad).is_err(), "{bad}");
         }
     }
 }

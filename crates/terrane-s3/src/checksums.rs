@@ -214,9 +214,13 @@ impl Expected {
         Ok(expected)
     }
 
-    /// Like [`Self::from_headers`], with the payload hash of documents.
-    pub(crate) fn of_document(headers: &HeaderMap) -> S3Result<Self> {
-        let mut expected = Self::from_headers(headers)?;
+    /// Like [`Self::from_headers`], with the payload hash of documents. With `md5_only`, the checksum headers
+    /// are about something else: the object that CompleteMultipartUpload makes.
+    pub(crate) fn of_document(headers: &HeaderMap, md5_only: bool) -> S3Result<Self> {
+        let mut expected = match md5_only {
+            true => Self { md5: content_md5(headers)?, ..Self::default() },
+            false => Self::from_headers(headers)?,
+        };
         expected.sha256 = headers
             .get("x-amz-content-sha256")
             .and_then(|v| v.to_str().ok())
@@ -308,11 +312,10 @@ fn trailer(names: &str) -> S3Result<Option<Algorithm>> {
 
 /// A declared value: base64 of as many bytes as the algorithm has.
 pub(crate) fn decode(algorithm: Algorithm, value: &[u8]) -> S3Result<Vec<u8>> {
-    BASE64
-        .decode(value)
-        .ok()
-        .filter(|v| v.len() == algorithm.len())
-        .ok_or_else(|| invalid_request(&format!("Value for {} header is invalid.", algorithm.header())))
+    BASE64.decode(value).ok().filter(|v| v.len() == algorithm.len()).ok_or_else(|| {
+        let message = format!("Value for {} header is invalid.", algorithm.header());
+        S3Error::with_message(S3ErrorCode::BadDigest, message)
+    })
 }
 
 fn malformed_trailer() -> S3Error {

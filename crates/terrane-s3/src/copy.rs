@@ -14,7 +14,7 @@ use terrane_objects::service::{
 };
 
 use crate::access::Caller;
-use crate::acl::{Right, grant_headers};
+use crate::acl::{GrantHeaders, Right};
 use crate::api::{Api, expect_owner, parse_version, version_text};
 use crate::attrs::described;
 use crate::body::Upload;
@@ -91,7 +91,8 @@ impl Api {
             return Err(S3Error::with_message(S3ErrorCode::InvalidRequest, message));
         }
         let mut attrs = copied_attrs(&mut input, &bucket, &source, self.config.limits.metadata_bytes)?;
-        self.own(&caller, &bucket, input.acl.as_ref(), grant_headers!(input), &mut attrs).await?;
+        self.own(&caller, &bucket, input.acl.as_ref(), GrantHeaders::of(&request.headers), &mut attrs)
+            .await?;
         self.checksum_of_copy(input.checksum_algorithm.as_ref(), &source, &mut attrs).await?;
         let (sums, etag, kind) = (attrs.checksums.clone(), attrs.etag.clone(), checksum_type(&attrs));
         let copy_source_version_id = source.version_text();

@@ -22,6 +22,7 @@ use crate::guard::BodyFaultNote;
 use crate::hosts::{BadDomain, Hosts};
 use crate::intercept;
 use crate::metrics::Metrics;
+use crate::signing;
 
 static X_AMZ_REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 
@@ -100,6 +101,19 @@ impl S3Front {
         Ok(Self { inner: Arc::new(Inner { service: builder.build(), config, hosts, metrics }) })
     }
 
+    /// Lets s3s answer. Signatures of version 2 on a bucket are made over `/bucket` by some clients and over
+    /// `/bucket/` by others (boto3): both are tried.
+    async fn serve(&self, request: Request<Body>) -> Response<Body> {
+        let other = signing::with_bucket_slash(&request);
+        let response = self.inner.call(request).await;
+        match other {
+            Some(other) if response.status() == StatusCode::FORBIDDEN && is_mismatch(&response) => {
+                self.inner.call(other).await
+            }
+            _ => response,
+        }
+    }
+
     /// Answers one request.
     pub async fn handle(&self, mut request: Request<Body>) -> Response<Body> {
         let started = Instant::now();
@@ -111,13 +125,7 @@ impl S3Front {
         let faults = BodyFaultNote::default();
         let admitted = intercept::admit(&self.inner.config, &self.inner.hosts, request, &faults).await;
         let mut response = match admitted {
-            Ok(request) => match self.inner.service.call(request).await {
-                Ok(response) => response,
-                Err(error) => {
-                    tracing::error!(?error, "answer could not be made");
-                    plain_error()
-                }
-            },
+            Ok(request) => self.serve(request).await,
             Err(error) => error.to_http_response().unwrap_or_else(|_: S3Error| plain_error()),
         };
         if let Some(fault) = faults.0.get().filter(|_| !response.status().is_success()) {
@@ -125,9 +133,24 @@ impl S3Front {
         }
         finish(&mut response, &id, &resource, head);
         let call = note.0.get().cloned().unwrap_or_default();
+        if call.operation.as_deref() == Some("GetObjectAttributes") {
+            bare_etag(&mut response);
+        }
         self.inner.metrics.answered(call.operation.as_deref(), response.status(), started.elapsed());
         response.extensions_mut().insert(call);
         response
+    }
+}
+
+impl Inner {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        match self.service.call(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::error!(?error, "answer could not be made");
+                plain_error()
+            }
+        }
     }
 }
 
@@ -139,6 +162,29 @@ impl hyper::service::Service<Request<hyper::body::Incoming>> for S3Front {
     fn call(&self, request: Request<hyper::body::Incoming>) -> Self::Future {
         let front = self.clone();
         Box::pin(async move { Ok(front.handle(request.map(Body::from)).await) })
+    }
+}
+
+fn is_mismatch(response: &Response<Body>) -> bool {
+    response
+        .body()
+        .bytes()
+        .is_some_and(|b| b.windows(SIGNATURE_MISMATCH.len()).any(|window| window == SIGNATURE_MISMATCH))
+}
+
+const SIGNATURE_MISMATCH: &[u8] = b"<Code>SignatureDoesNotMatch</Code>";
+
+/// GetObjectAttributes alone names the ETag without quotes; s3s writes them.
+fn bare_etag(response: &mut Response<Body>) {
+    let Some(document) = response.body().bytes() else { return };
+    let Ok(text) = std::str::from_utf8(&document) else { return };
+    for (before, after) in [("<ETag>\"", "\"</ETag>"), ("<ETag>&quot;", "&quot;</ETag>")] {
+        if let Some((head, rest)) = text.split_once(before)
+            && let Some((etag, tail)) = rest.split_once(after)
+        {
+            *response.body_mut() = Body::from(format!("{head}<ETag>{etag}</ETag>{tail}"));
+            return;
+        }
     }
 }
 

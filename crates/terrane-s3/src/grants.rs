@@ -6,7 +6,7 @@ use terrane_objects::service::{AttrChange, BucketInfo, ObjectAttrs};
 use terrane_types::AccountId;
 
 use crate::access::{Caller, unavailable};
-use crate::acl::{Acl, GrantHeaders, Right, grant_headers};
+use crate::acl::{Acl, GrantHeaders, Right};
 use crate::api::{ACL, Api, OWNER, object_acl, object_owner, owner_dto, parse_version};
 use crate::buckets::bucket_acl;
 use crate::errors::{from_store, invalid_argument};
@@ -34,7 +34,7 @@ impl Api {
         let caller = Caller::of(&request);
         self.may_bucket(&caller, "s3:PutBucketAcl", &bucket, Some(Right::WriteAcp)).await?;
         let input = request.input;
-        let named = bucket_acl(&bucket.owner, input.acl.as_ref(), grant_headers!(input, write))?;
+        let named = bucket_acl(&bucket.owner, input.acl.as_ref(), GrantHeaders::of(&request.headers))?;
         let acl = replacement(&bucket.owner, named, input.access_control_policy)?;
         BucketSettings(&bucket).check_new_acl(&acl)?;
         self.check_grantees(&acl).await?;
@@ -75,7 +75,7 @@ impl Api {
         self.may_object(&caller, action, &bucket, handle.info(), Some(Right::WriteAcp)).await?;
         let owner = object_owner(&bucket, handle.info());
         let named =
-            object_acl_named(&owner, &bucket.owner, input.acl.as_ref(), grant_headers!(input, write))?;
+            object_acl_named(&owner, &bucket.owner, input.acl.as_ref(), GrantHeaders::of(&request.headers))?;
         let acl = replacement(&owner, named, input.access_control_policy)?;
         BucketSettings(&bucket).check_new_acl(&acl)?;
         self.check_grantees(&acl).await?;

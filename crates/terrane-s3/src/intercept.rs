@@ -13,6 +13,7 @@ use s3s::{Body, S3Error, S3ErrorCode, S3Result};
 use crate::checksums::Expected;
 use crate::chunked::Rechunker;
 use crate::config::{Limits, S3Config};
+use crate::errors::custom;
 use crate::guard::{BodyFaultNote, Guarded};
 use crate::hosts::Hosts;
 use crate::signing::{self, has};
@@ -44,6 +45,9 @@ pub(crate) async fn admit(
     note: &BodyFaultNote,
 ) -> S3Result<Request<Body>> {
     check_headers(&config.limits, request.headers())?;
+    if request.method() == Method::OPTIONS {
+        return Err(preflight(request.headers()));
+    }
     let query = request.uri().query().map(str::to_owned);
     let added = signing::check(config, request.headers(), query.as_deref(), SystemTime::now())?;
     if let Some(date) = added {
@@ -52,10 +56,12 @@ pub(crate) async fn admit(
     let streaming = is_streaming(request.headers());
     check_length(&config.limits, &request, streaming)?;
     let document = is_document(hosts, &request, query.as_deref().unwrap_or_default());
+    let completes = query.as_deref().is_some_and(|q| has(q, "uploadId"));
     if request.body().is_end_stream() {
         if document {
-            Expected::of_document(request.headers())?.verify_document(b"")?;
+            Expected::of_document(request.headers(), completes)?.verify_document(b"")?;
         }
+        *request.body_mut() = Body::empty();
         return Ok(request);
     }
     let chunks = streaming.then(|| Rechunker::new(config.limits.signed_chunk_bytes));
@@ -64,7 +70,7 @@ pub(crate) async fn admit(
     let body = if document && !streaming {
         let bytes = read_document(guarded, config.limits.xml_bytes, note).await?;
         check_declared(&parts.headers, bytes.len())?;
-        Expected::of_document(&parts.headers)?.verify_document(&bytes)?;
+        Expected::of_document(&parts.headers, completes)?.verify_document(&bytes)?;
         if !parts.headers.contains_key(header::CONTENT_LENGTH) {
             parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         }
@@ -168,6 +174,20 @@ fn check_declared(headers: &HeaderMap, length: usize) -> S3Result<()> {
     let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.trim().parse::<usize>().ok());
     if declared.is_some_and(|d| d != length) { Err(incomplete()) } else { Ok(()) }
+}
+
+/// No bucket has CORS rules here: every preflight is refused, in S3's words.
+fn preflight(headers: &HeaderMap) -> S3Error {
+    if !headers.contains_key(header::ORIGIN) {
+        let message = "Insufficient information. Origin request header needed.";
+        return S3Error::with_message(S3ErrorCode::InvalidRequest, message);
+    }
+    if !headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
+        let message = "Invalid Access-Control-Request-Method: null";
+        return S3Error::with_message(S3ErrorCode::InvalidRequest, message);
+    }
+    let message = "CORSResponse: CORS is not enabled for this bucket.";
+    custom("AccessForbidden", http::StatusCode::FORBIDDEN, message)
 }
 
 fn incomplete() -> S3Error {

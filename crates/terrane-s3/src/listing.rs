@@ -13,7 +13,7 @@ use terrane_types::AccountId;
 
 use crate::access::Caller;
 use crate::acl::Right;
-use crate::api::{Api, owner_dto};
+use crate::api::{Api, OWNER, owner_dto};
 use crate::errors::{from_store, invalid_argument};
 use crate::multipart::CHECKSUM_ALGORITHM;
 use crate::objects_read::signed;
@@ -97,7 +97,7 @@ impl Api {
             bucket: Arc::clone(bucket),
             kind: wanted.kind,
             prefix: wanted.prefix.unwrap_or_default(),
-            delimiter: wanted.delimiter.filter(|d| !d.is_empty()),
+            delimiter: wanted.delimiter,
             start: wanted.start,
             max_keys: usize::try_from(wanted.max).unwrap_or(0),
         };
@@ -149,8 +149,9 @@ impl Api {
     ) -> S3Result<S3Response<ListObjectsOutput>> {
         let bucket = self.bucket(&request.input.bucket, &request.headers).await?;
         self.may_bucket(&Caller::of(&request), "s3:ListBucket", &bucket, Some(Right::Read)).await?;
-        let input = request.input;
+        let mut input = request.input;
         let encoding = Encoding::new(input.encoding_type.as_ref())?;
+        input.delimiter = input.delimiter.filter(|d| !d.is_empty());
         let max = page_size(input.max_keys, "maxKeys")?;
         let start = match input.marker.as_deref() {
             None | Some("") => ListStart::Beginning,
@@ -187,8 +188,9 @@ impl Api {
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let bucket = self.bucket(&request.input.bucket, &request.headers).await?;
         self.may_bucket(&Caller::of(&request), "s3:ListBucket", &bucket, Some(Right::Read)).await?;
-        let input = request.input;
+        let mut input = request.input;
         let encoding = Encoding::new(input.encoding_type.as_ref())?;
+        input.delimiter = input.delimiter.filter(|d| !d.is_empty());
         let max = page_size(input.max_keys, "maxKeys")?;
         let start = match (input.continuation_token.as_deref(), input.start_after.as_deref()) {
             (Some(token), _) if !token.is_empty() => ListStart::Token(token.to_owned()),
@@ -228,8 +230,9 @@ impl Api {
     ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
         let bucket = self.bucket(&request.input.bucket, &request.headers).await?;
         self.may_bucket(&Caller::of(&request), "s3:ListBucketVersions", &bucket, Some(Right::Read)).await?;
-        let input = request.input;
+        let mut input = request.input;
         let encoding = Encoding::new(input.encoding_type.as_ref())?;
+        input.delimiter = input.delimiter.filter(|d| !d.is_empty());
         let max = page_size(input.max_keys, "maxKeys")?;
         let start = version_start(input.key_marker.as_deref(), input.version_id_marker.as_deref())?;
         let wanted = Wanted {
@@ -275,8 +278,9 @@ impl Api {
         let bucket = self.bucket(&request.input.bucket, &request.headers).await?;
         let caller = Caller::of(&request);
         self.may_bucket(&caller, "s3:ListBucketMultipartUploads", &bucket, Some(Right::Read)).await?;
-        let input = request.input;
+        let mut input = request.input;
         let encoding = Encoding::new(input.encoding_type.as_ref())?;
+        input.delimiter = input.delimiter.filter(|d| !d.is_empty());
         let max = page_size(input.max_uploads, "maxUploads")?;
         let start = match (input.key_marker.as_deref(), input.upload_id_marker.as_deref()) {
             (None | Some(""), _) => ListStart::Beginning,
@@ -409,9 +413,9 @@ fn uploads_dto(
                 checksum_algorithm: upload_algorithm(&attrs),
                 checksum_type: attrs.checksum_type.clone().map(ChecksumType::from),
                 initiated: Some(Timestamp::from(initiated)),
-                initiator: Some(initiator(owner)),
+                initiator: Some(initiator(&upload_owner(&attrs, owner))),
                 key: Some(encoding.encode(key)?),
-                owner: Some(owner_dto(owner)),
+                owner: Some(owner_dto(&upload_owner(&attrs, owner))),
                 storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
                 upload_id: Some(upload.0),
             }),
@@ -421,7 +425,13 @@ fn uploads_dto(
     Ok((uploads, prefixes))
 }
 
-/// Uploads are shown as the bucket owner's.
+/// Who began an upload, and will own the object.
+pub(crate) fn upload_owner(attrs: &ObjectAttrs, bucket_owner: &AccountId) -> AccountId {
+    let stored = attrs.extra.get(OWNER).and_then(|o| AccountId::parse(o).ok());
+    stored.unwrap_or_else(|| bucket_owner.clone())
+}
+
+/// S3's presentation of who began an upload.
 pub(crate) fn initiator(owner: &AccountId) -> Initiator {
     Initiator { display_name: Some(owner.to_string()), id: Some(owner.to_string()) }
 }

@@ -11,7 +11,7 @@ use terrane_objects::service::{
 };
 
 use crate::access::Caller;
-use crate::acl::{Right, grant_headers};
+use crate::acl::{GrantHeaders, Right};
 use crate::api::{Api, owner_dto};
 use crate::assemble::{Assembly, assemble, part_etag};
 use crate::attrs::described;
@@ -19,7 +19,7 @@ use crate::body::Upload;
 use crate::checksums::{Algorithm, Expected};
 use crate::conditions::on_write;
 use crate::errors::{from_store, invalid_argument};
-use crate::listing::{initiator, upload_algorithm};
+use crate::listing::{initiator, upload_algorithm, upload_owner};
 use crate::modes;
 use crate::objects_read::{checksum_type, refuse_sse, signed, sum};
 use crate::objects_write::{declared, new_version};
@@ -90,7 +90,8 @@ impl Api {
         let bucket = self.bucket(&input.bucket, &request.headers).await?;
         self.may_key(&caller, "s3:PutObject", &bucket, Some(&input.key), Some(Right::Write)).await?;
         let mut attrs = described!(input).into_attrs(self.config.limits.metadata_bytes)?;
-        self.own(&caller, &bucket, input.acl.as_ref(), grant_headers!(input), &mut attrs).await?;
+        self.own(&caller, &bucket, input.acl.as_ref(), GrantHeaders::of(&request.headers), &mut attrs)
+            .await?;
         let algorithm = match &input.checksum_algorithm {
             None => None,
             Some(name) => Some(Algorithm::parse(name.as_str()).ok_or_else(|| {
@@ -177,16 +178,17 @@ impl Api {
         let page = self.store.list_parts(&bucket, &input.key, &id, marker, limit).await;
         let (parts, more) = page.map_err(from_store)?;
         let next = parts.last().and_then(|p| i32::try_from(p.number).ok());
+        let owner = upload_owner(&upload.attrs, &bucket.owner);
         Ok(S3Response::new(ListPartsOutput {
             bucket: Some(input.bucket),
             checksum_algorithm: upload_algorithm(&upload.attrs),
             checksum_type: upload.attrs.checksum_type.map(ChecksumType::from),
-            initiator: Some(initiator(&bucket.owner)),
+            initiator: Some(initiator(&owner)),
             is_truncated: Some(more),
             key: Some(input.key),
             max_parts: i32::try_from(limit).ok(),
             next_part_number_marker: next,
-            owner: Some(owner_dto(&bucket.owner)),
+            owner: Some(owner_dto(&owner)),
             part_number_marker: Some(after),
             parts: Some(parts.into_iter().map(part_dto).collect()),
             storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),

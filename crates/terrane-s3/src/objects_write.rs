@@ -11,7 +11,7 @@ use terrane_objects::service::{
 };
 
 use crate::access::Caller;
-use crate::acl::{Right, grant_headers};
+use crate::acl::{GrantHeaders, Right};
 use crate::api::{Api, parse_version, version_text};
 use crate::attrs::described;
 use crate::body::Upload;
@@ -41,7 +41,8 @@ impl Api {
         let bucket = self.bucket(&input.bucket, &request.headers).await?;
         self.may_key(&caller, "s3:PutObject", &bucket, Some(&input.key), Some(Right::Write)).await?;
         let mut attrs = described!(input).into_attrs(self.config.limits.metadata_bytes)?;
-        self.own(&caller, &bucket, input.acl.as_ref(), grant_headers!(input), &mut attrs).await?;
+        self.own(&caller, &bucket, input.acl.as_ref(), GrantHeaders::of(&request.headers), &mut attrs)
+            .await?;
         let condition = on_write(input.if_match.take(), input.if_none_match.take());
         let upload = Upload {
             blob: input.body.take(),

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use percent_encoding::percent_decode_str;
-use s3s::{S3Error, S3ErrorCode, S3Result};
+use s3s::{Body, S3Error, S3ErrorCode, S3Result};
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
@@ -48,6 +48,26 @@ pub(crate) fn check(
     }
     check_v2_date(config, headers, now)?;
     Ok(None)
+}
+
+/// For requests on a bucket signed with version 2 under a path without final slash: the same request with it.
+/// Bodies of such requests are documents, which are in memory.
+pub(crate) fn with_bucket_slash(request: &Request<Body>) -> Option<Request<Body>> {
+    let query = request.uri().query().unwrap_or_default();
+    let header = request.headers().get(header::AUTHORIZATION);
+    let v2 = header.is_some_and(|v| v.as_bytes().starts_with(b"AWS ")) || has(query, "Signature");
+    let path = request.uri().path();
+    if !v2 || path.len() < 2 || path[1..].contains('/') {
+        return None;
+    }
+    let body = request.body().bytes()?;
+    let target = if query.is_empty() { format!("{path}/") } else { format!("{path}/?{query}") };
+    let mut other = Request::new(Body::from(body));
+    *other.method_mut() = request.method().clone();
+    *other.uri_mut() = target.parse().ok()?;
+    *other.headers_mut() = request.headers().clone();
+    *other.extensions_mut() = request.extensions().clone();
+    Some(other)
 }
 
 fn check_v4(config: &S3Config, headers: &HeaderMap, fields: &str) -> S3Result<()> {

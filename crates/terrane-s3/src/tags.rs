@@ -11,7 +11,7 @@ pub(crate) const BUCKET_TAGS_MAX: usize = 50;
 const KEY_CHARS_MAX: usize = 128;
 const VALUE_CHARS_MAX: usize = 256;
 
-/// Tags as stored: in the order given.
+/// Tags as stored: by key.
 pub(crate) type Tags = Vec<(String, String)>;
 
 /// `x-amz-tagging`: tags as URL query parameters.
@@ -73,6 +73,8 @@ fn checked(tags: Tags, max: usize) -> S3Result<Tags> {
             return Err(invalid("Cannot provide multiple Tags with the same key"));
         }
     }
+    let mut tags = tags;
+    tags.sort();
     Ok(tags)
 }
 
@@ -89,7 +91,7 @@ mod tests {
     #[test]
     fn headers_are_queries() {
         let tags = from_header("foo=bar&empty=&bare&sp+ace=%C3%A4").unwrap();
-        let expected = [("foo", "bar"), ("empty", ""), ("bare", ""), ("sp ace", "ä")];
+        let expected = [("bare", ""), ("empty", ""), ("foo", "bar"), ("sp ace", "ä")];
         assert_eq!(tags, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
     }
 

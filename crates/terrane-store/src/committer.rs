@@ -112,8 +112,9 @@ struct InFlight {
 }
 
 impl Committer {
-    /// A committer that continues after `last`, the version of the newest stored commit.
-    pub fn new(last: Version, limits: Limits, bugs: Bugs) -> Self {
+    /// A committer that continues after `last`, the version of the newest stored commit, and will be
+    /// told of all identifiers of commits after `ids_floor`.
+    pub fn new(last: Version, ids_floor: Version, limits: Limits, bugs: Bugs) -> Self {
         Self {
             limits,
             bugs,
@@ -125,7 +126,7 @@ impl Committer {
             floor: last,
             ids: BTreeMap::new(),
             id_order: VecDeque::new(),
-            ids_floor: 0,
+            ids_floor,
             in_flight: VecDeque::new(),
         }
     }
@@ -142,7 +143,9 @@ impl Committer {
         if let Some(version) = request.id.and_then(|id| self.ids.get(&id)) {
             return Decision::Duplicate(*version);
         }
-        if request.retry && request.snapshot < self.ids_floor.max(self.floor) {
+        // Identifiers of all commits after `ids_floor` are known, and an earlier attempt could only
+        // have been stored after its snapshot: above the floor it surely was not.
+        if request.retry && request.snapshot < self.ids_floor {
             return Decision::Forgotten;
         }
         if request.snapshot < self.floor || request.snapshot > self.last {
@@ -232,6 +235,11 @@ impl Committer {
             self.ids.remove(&id);
             self.id_order.pop_back();
         }
+    }
+
+    /// Identifiers of commits up to this version may have been forgotten.
+    pub fn ids_floor(&self) -> Version {
+        self.ids_floor
     }
 
     /// The newest version handed out.

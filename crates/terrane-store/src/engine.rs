@@ -8,6 +8,7 @@ use terrane_types::RandomId;
 use crate::committer::{CommitRequest, Version, Writes};
 use crate::local::{Local, Published};
 use crate::postgres::{PgTx, Postgres};
+use crate::remote::{Remote, RemoteTx};
 use crate::{KeyRange, Result};
 
 /// A key and its value.
@@ -17,12 +18,14 @@ pub type Row = (Bytes, Bytes);
 pub(crate) enum Engine {
     Local(Local),
     Postgres(Arc<Postgres>),
+    Remote(Arc<Remote>),
 }
 
 /// One attempt of one transaction.
 pub(crate) enum EngineTx {
     Local { engine: Local, at: Published },
     Postgres(Box<PgTx>),
+    Remote(RemoteTx),
 }
 
 impl Engine {
@@ -30,13 +33,14 @@ impl Engine {
         match self {
             Self::Local(local) => local.incarnation(),
             Self::Postgres(postgres) => postgres.incarnation(),
+            Self::Remote(remote) => remote.incarnation(),
         }
     }
 
     pub(crate) async fn close(&self) -> Result<()> {
         match self {
             Self::Local(local) => local.close().await,
-            Self::Postgres(_) => Ok(()),
+            Self::Postgres(_) | Self::Remote(_) => Ok(()),
         }
     }
 
@@ -44,6 +48,7 @@ impl Engine {
         match self {
             Self::Local(local) => Ok(EngineTx::Local { engine: local.clone(), at: local.published() }),
             Self::Postgres(postgres) => Ok(EngineTx::Postgres(Box::new(postgres.begin(writable).await?))),
+            Self::Remote(remote) => Ok(EngineTx::Remote(remote.begin().await?)),
         }
     }
 
@@ -60,6 +65,7 @@ impl Engine {
                 }
             }
             Self::Postgres(postgres) => postgres.changed(seen).await,
+            Self::Remote(remote) => remote.changed(seen).await,
         }
     }
 }
@@ -69,6 +75,7 @@ impl EngineTx {
         match self {
             Self::Local { at, .. } => at.snapshot.get(key),
             Self::Postgres(tx) => tx.get(key).await,
+            Self::Remote(tx) => tx.get(key).await,
         }
     }
 
@@ -77,6 +84,7 @@ impl EngineTx {
         match self {
             Self::Local { at, .. } => at.snapshot.scan(range, limit, reverse),
             Self::Postgres(tx) => tx.scan(range, limit, reverse).await,
+            Self::Remote(tx) => tx.scan(range, limit, reverse).await,
         }
     }
 
@@ -91,6 +99,7 @@ impl EngineTx {
             }
             // The server has seen the reads itself.
             Self::Postgres(tx) => tx.commit(writes).await,
+            Self::Remote(tx) => tx.commit(reads, writes).await,
         }
     }
 }

@@ -15,6 +15,7 @@ mod key;
 pub mod lease;
 pub mod local;
 mod postgres;
+pub mod remote;
 mod sequence;
 mod store;
 mod table;

@@ -8,6 +8,7 @@ use terrane_types::RandomId;
 use crate::engine::Engine;
 use crate::local::{Embedded, EmbeddedConfig, Local, Memory};
 use crate::postgres::{Postgres, PostgresConfig};
+use crate::remote::{Remote, RemoteConfig};
 use crate::{Result, StoreError, Tx};
 
 /// Attempts of one transaction before its caller is told of the contention.
@@ -51,6 +52,14 @@ impl Store {
         Ok(Self { engine: Engine::Postgres(Arc::new(postgres)) })
     }
 
+    /// Opens the store that another process serves with [`serve_rpc`](crate::remote::serve_rpc).
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], [`StoreError::Config`] if the server refuses.
+    pub async fn remote(config: RemoteConfig) -> Result<Self> {
+        Ok(Self { engine: Engine::Remote(Arc::new(Remote::open(config).await?)) })
+    }
+
     /// Deletes what the engine keeps only for a time (PostgreSQL: the rows by which lost COMMITs are
     /// settled). To be called now and then; returns how many rows went.
     ///
@@ -59,7 +68,7 @@ impl Store {
     pub async fn maintain(&self) -> Result<u64> {
         match &self.engine {
             Engine::Postgres(postgres) => postgres.trim_commits().await,
-            Engine::Local(_) => Ok(0),
+            Engine::Local(_) | Engine::Remote(_) => Ok(0),
         }
     }
 

@@ -9,13 +9,13 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use terrane_auth::policy::Target;
 use terrane_auth::{NewToken as MadeToken, TokenId};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::accounts::parse_account;
 use super::app::App;
 use super::call::Call;
 use super::keys::{from_now, owner};
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Path, Query};
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -84,9 +84,18 @@ pub struct NewToken {
     pub expires_seconds: Option<u64>,
 }
 
-/// Bearer tokens of an account.
+/// Whose tokens.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TokensQuery {
+    /// Of this user; absent: of the account's root.
+    pub(super) user: Option<String>,
+}
+
+/// Bearer tokens of an account's root or of one of its users.
 #[utoipa::path(get, path = "/_terrane/v1/accounts/{account}/tokens", tag = "tokens",
-    params(("account" = String, Path, description = "Number, or `me`")), responses(
+    params(("account" = String, Path, description = "Number, or `me`"), TokensQuery), responses(
     (status = 200, description = "Tokens", body = Vec<Token>),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -94,10 +103,11 @@ pub(super) async fn list(
     State(app): State<Arc<App>>,
     call: Call,
     Path(account): Path<String>,
+    Query(query): Query<TokensQuery>,
 ) -> Result<Json<Vec<Token>>, Problem> {
     let account = parse_account(&call, &account)?;
     call.allow(&app.auth, "terrane:ListTokens", &account, Target::Account).await?;
-    let tokens = app.auth.tokens(&account).await?;
+    let tokens = app.auth.tokens(&owner(&account, query.user.as_deref())?).await?;
     Ok(Json(tokens.into_iter().map(Token::from).collect()))
 }
 

@@ -47,7 +47,7 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::memory();
         let keys = KeyService::open(store.clone(), &dir.path().join("master.key")).await.unwrap();
-        let auth = Auth::open(store.clone(), keys, auth).await.unwrap();
+        let auth = Auth::new(store.clone(), keys, auth);
         let root = auth.ensure_root().await.unwrap().key.unwrap();
         let metrics = Metrics::new();
         let audit_metrics = metrics.with(AuditMetrics::register);

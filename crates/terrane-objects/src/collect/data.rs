@@ -63,8 +63,10 @@ fn referred(store: &Store, view: &ReadView, of: &BTreeSet<u64>) -> Result<Vec<(R
     Ok(found)
 }
 
-/// Counts the live bytes of segments whose referrers have changed.
+/// Counts the live bytes of segments whose referrers have changed, or that are full since the last time.
 pub(super) fn survey(store: &Store) -> Result<()> {
+    let fresh = store.data.segments().into_iter().filter(|s| s.sealed && !s.surveyed);
+    store.dirty.mark(fresh.map(|s| s.segment));
     let keymap = store.driver.engine.snapshot();
     for segment in store.dirty.take(SURVEY_MAX) {
         let referrers = referrers_of(&keymap, segment).map_err(unreadable)?;
@@ -72,6 +74,29 @@ pub(super) fn survey(store: &Store) -> Result<()> {
         store.data.set_live(segment, live.iter().map(|e| framed_len(e.len)).sum());
     }
     Ok(())
+}
+
+/// Segments that are mostly dead, those that hold the least first. What only pending rows refer to counts as live.
+async fn victims(store: &Arc<Store>) -> Result<Vec<u64>> {
+    let below = u64::from(store.config.compact_below_percent);
+    let mut candidates = store.data.segments();
+    candidates.retain(|s| s.surveyed && s.sealed && !s.in_flight && s.live_bytes * 100 <= s.bytes * below);
+    if candidates.is_empty() {
+        return Ok(Vec::new());
+    }
+    let of: BTreeSet<u64> = candidates.iter().map(|s| s.segment).collect();
+    let pending = {
+        let store = store.clone();
+        tokio::task::spawn_blocking(move || pending_extents(&store, &store.driver.view(), &of)).await
+    };
+    let pending: BTreeSet<Extent> = pending.map_err(unreadable)??.into_iter().map(|(_, e)| e).collect();
+    for extent in pending {
+        let bytes = candidates.iter_mut().find(|s| s.segment == extent.segment).map(|s| &mut s.live_bytes);
+        bytes.into_iter().for_each(|bytes| *bytes += framed_len(extent.len));
+    }
+    candidates.retain(|s| s.live_bytes * 100 <= s.bytes * below);
+    candidates.sort_by_key(|s| s.live_bytes);
+    Ok(candidates.into_iter().take(VICTIMS_MAX).map(|s| s.segment).collect())
 }
 
 /// After a start: cuts garbage tails off the segments of dead incarnations, and has all segments surveyed.
@@ -107,23 +132,19 @@ pub(super) fn after_start(store: &Store) -> Result<()> {
 
 /// Empties and removes segments that are mostly dead. Gives the bytes freed.
 pub(super) async fn compact(store: &Arc<Store>) -> Result<u64> {
-    let below = u64::from(store.config.compact_below_percent);
-    let mut statuses = store.data.segments();
-    statuses.retain(|s| s.surveyed && s.sealed && !s.in_flight && s.live_bytes * 100 <= s.bytes * below);
-    statuses.sort_by_key(|s| s.live_bytes);
-    let mut victims: BTreeSet<u64> = BTreeSet::new();
-    for status in statuses.iter().take(VICTIMS_MAX) {
-        if store.data.condemn(status.segment) {
-            store.driver.tell(Input::Condemn { segment: status.segment, condemned: true });
-            victims.insert(status.segment);
+    let mut condemned = BTreeSet::new();
+    for segment in victims(store).await? {
+        if store.data.condemn(segment) {
+            store.driver.tell(Input::Condemn { segment, condemned: true });
+            condemned.insert(segment);
         }
     }
-    if victims.is_empty() {
+    if condemned.is_empty() {
         return Ok(0);
     }
-    let emptied = empty(store, &victims).await;
+    let emptied = empty(store, &condemned).await;
     let mut freed = 0;
-    for segment in victims {
+    for segment in condemned {
         if emptied.as_ref().is_ok_and(|emptied| emptied.contains(&segment)) {
             let removed = store.data.remove(segment);
             freed +=

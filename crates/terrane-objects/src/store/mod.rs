@@ -1,5 +1,6 @@
 //! The object store: the service's calls over the driver, the segments and the readers' views.
 
+mod admin;
 mod buckets;
 mod events;
 mod handle;
@@ -34,6 +35,7 @@ pub struct ObjectStore {
     store: Arc<Store>,
 }
 
+pub use admin::CheckReport;
 pub use open::OpenError;
 
 /// What all handles share.

@@ -1,5 +1,7 @@
 //! The object store over real directories.
 
 mod basics;
+mod collect;
+mod crash;
 mod model;
 mod rig;

@@ -11,7 +11,7 @@ fn request(snapshot: Version, reads: &[&[u8]], writes: &[&[u8]]) -> CommitReques
 }
 
 fn committer() -> Committer {
-    Committer::new(10, Limits { history_keys: 4, ids: 2 }, Bugs::default())
+    Committer::new(10, 0, Limits { history_keys: 4, ids: 2 }, Bugs::default())
 }
 
 #[test]
@@ -79,5 +79,8 @@ fn an_identifier_commits_once() {
     c.submit(&with_id(3, false));
     assert_eq!(c.durable(), [(12, CommitId(1))]);
     assert_eq!(c.submit(&with_id(1, true)), Decision::Forgotten);
-    assert_eq!(c.submit(&with_id(4, false)), Decision::Accepted(15), "a first attempt cannot be a duplicate");
+    let newer = CommitRequest { snapshot: 12, ..with_id(1, true) };
+    assert_eq!(c.submit(&newer), Decision::Accepted(15), "it cannot have been stored before its snapshot");
+    c.abort();
+    assert_eq!(c.submit(&with_id(4, false)), Decision::Accepted(16), "a first attempt cannot be a duplicate");
 }

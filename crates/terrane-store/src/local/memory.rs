@@ -22,8 +22,10 @@ struct State {
 
 impl Memory {
     pub(crate) fn new(incarnation: RandomId) -> Self {
-        let state =
-            State { committer: Committer::new(1, Limits::default(), Bugs::default()), rows: OrdMap::new() };
+        let state = State {
+            committer: Committer::new(1, 0, Limits::default(), Bugs::default()),
+            rows: OrdMap::new(),
+        };
         Self { incarnation, state: Mutex::new(state), changes: watch::Sender::new(1) }
     }
 

@@ -65,7 +65,7 @@ impl<R: Rows> Pipeline<R> {
         replay.run(&log)?;
         let applied = replay.batch.applied;
         check_format(applied.format)?;
-        let mut committer = Committer::new(applied.version, config.limits, config.bugs);
+        let mut committer = Committer::new(applied.version, applied.ids_floor, config.limits, config.bugs);
         for (version, id) in rows.ids()? {
             committer.remember_id(id, version);
         }
@@ -187,9 +187,11 @@ impl<R: Rows> Pipeline<R> {
                 return Err(StoreError::UnknownOutcome(error.to_string()));
             }
         }
-        let applied = Applied { version: last.version, position: last.end, ..self.applied };
+        let forgotten = self.committer.durable();
+        let ids_floor = self.committer.ids_floor();
+        let applied = Applied { version: last.version, position: last.end, ids_floor, ..self.applied };
         let mut batch = RowBatch::new(applied);
-        batch.forgotten = self.committer.durable();
+        batch.forgotten = forgotten;
         for commit in stored {
             batch.writes.extend(commit.request.writes.iter().cloned());
             batch.ids.extend(commit.request.id.map(|id| (commit.version, id)));
@@ -223,8 +225,13 @@ struct Stored<'a> {
 }
 
 /// An empty view.
-const NOTHING: Applied =
-    Applied { format: 0, incarnation: RandomId(0), version: 0, position: Position { segment: 0, offset: 0 } };
+const NOTHING: Applied = Applied {
+    format: 0,
+    incarnation: RandomId(0),
+    version: 0,
+    position: Position { segment: 0, offset: 0 },
+    ids_floor: 0,
+};
 
 /// Begins a new store's log.
 fn begin(log: &mut Log, incarnation: RandomId) -> Result<()> {
@@ -270,7 +277,7 @@ impl<'a, R: Rows> Replay<'a, R> {
         match LogRecord::decode(payload)? {
             LogRecord::Genesis { format, incarnation } if applied.version == 0 => {
                 check_format(format)?;
-                *applied = Applied { format, incarnation, version: 1, position: locator.end() };
+                *applied = Applied { format, incarnation, version: 1, position: locator.end(), ids_floor: 0 };
             }
             LogRecord::Commit { version, id, writes } if applied.version > 0 => {
                 if version > applied.version {

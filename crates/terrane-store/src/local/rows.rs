@@ -25,6 +25,8 @@ pub struct Applied {
     pub version: Version,
     /// The place in the log right behind it.
     pub position: Position,
+    /// Commit identifiers up to this version may be missing.
+    pub ids_floor: Version,
 }
 
 /// The stored form of [`Applied`], behind a version byte.
@@ -35,6 +37,7 @@ struct AppliedRow {
     version: Version,
     segment: u64,
     offset: u32,
+    ids_floor: Version,
 }
 
 impl Applied {
@@ -45,6 +48,7 @@ impl Applied {
             version: self.version,
             segment: self.position.segment,
             offset: self.position.offset,
+            ids_floor: self.ids_floor,
         };
         postcard::to_extend(&row, vec![1]).map_err(|error| StoreError::decode("applied", error))
     }
@@ -60,6 +64,7 @@ impl Applied {
             incarnation: row.incarnation,
             version: row.version,
             position: Position { segment: row.segment, offset: row.offset },
+            ids_floor: row.ids_floor,
         })
     }
 }
@@ -211,8 +216,8 @@ mod tests {
     #[test]
     fn the_applied_row_is_pinned() {
         let position = Position { segment: 4, offset: 300 };
-        let applied = Applied { format: 1, incarnation: RandomId(2), version: 3, position };
-        assert_eq!(applied.encode().unwrap(), [1, 1, 2, 3, 4, 0xac, 2]);
+        let applied = Applied { format: 1, incarnation: RandomId(2), version: 3, position, ids_floor: 5 };
+        assert_eq!(applied.encode().unwrap(), [1, 1, 2, 3, 4, 0xac, 2, 5]);
         assert_eq!(Applied::decode(&applied.encode().unwrap()).unwrap(), applied);
     }
 

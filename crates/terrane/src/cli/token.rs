@@ -18,8 +18,12 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Bearer tokens of the account.
-    List,
+    /// Bearer tokens of the account's root, or of a user.
+    List {
+        /// Of this user.
+        #[arg(long)]
+        user: Option<String>,
+    },
     /// Make a bearer token for native calls. Its text is shown this once.
     Create {
         /// A note for people.
@@ -41,8 +45,9 @@ enum Verb {
 pub(crate) async fn run(client: &Client, out: &Output, args: Args) -> anyhow::Result<()> {
     let base = format!("/_terrane/v1/accounts/{}/tokens", encode(&args.account));
     match args.verb {
-        Verb::List => {
-            let tokens: Vec<Token> = client.get(&base).await?;
+        Verb::List { user } => {
+            let path = user.map_or_else(|| base.clone(), |user| format!("{base}?user={}", encode(&user)));
+            let tokens: Vec<Token> = client.get(&path).await?;
             out.print(&tokens, |tokens| {
                 let mut table = table(["token", "name", "user", "created", "expires"]);
                 for token in tokens {

@@ -161,7 +161,7 @@ async fn open_auth(
     config: &Config,
 ) -> anyhow::Result<(Auth, Option<NewAccessKey>)> {
     let keys = open_keys(data, store).await?;
-    let auth = Auth::open(store.clone(), keys, config.auth()).await.context("cannot open the accounts")?;
+    let auth = Auth::new(store.clone(), keys, config.auth());
     let root = auth.ensure_root().await.context("cannot find or make the root account")?;
     if root.created {
         tracing::info!("root account made");

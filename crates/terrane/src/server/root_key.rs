@@ -24,7 +24,7 @@ pub(crate) async fn reset_root_key(dir: &Path, out: &Output) -> anyhow::Result<(
     let data = DataDir::own(dir)?;
     let config = Config::default();
     let store = open_embedded(&data).await?;
-    let auth = Auth::open(store.clone(), open_keys(&data, &store).await?, config.auth()).await?;
+    let auth = Auth::new(store.clone(), open_keys(&data, &store).await?, config.auth());
     let made = auth.reset_root().await.context("the root key cannot be reset")?;
     store.close().await?;
     data.write_run_file(CREDENTIALS, &credentials(&made, &config))?;
