@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::space::SpaceProbe;
 
+pub use terrane_keymap::class::WriteMode;
 pub use terrane_keymap::config::Threshold;
 
 /// Configuration of an [`ObjectStore`](crate::ObjectStore).
@@ -74,7 +75,6 @@ impl ObjectsConfig {
 
 /// Asynchronous (high class) above 2,000 transactions per second, low class above 10,000.
 fn default_thresholds() -> Vec<Threshold> {
-    use terrane_keymap::class::WriteMode;
     vec![
         Threshold { on: 2_000.0, off: 1_200.0, mode: WriteMode::High },
         Threshold { on: 10_000.0, off: 6_000.0, mode: WriteMode::Low },

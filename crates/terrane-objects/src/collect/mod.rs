@@ -59,6 +59,7 @@ pub(crate) async fn run(store: Arc<Store>) {
 
 /// One round. Gives the bytes freed.
 pub(crate) async fn round(store: &Arc<Store>) -> Result<u64> {
+    let _one = store.collecting.lock().await;
     let surveyed = {
         let store = store.clone();
         tokio::task::spawn_blocking(move || data::survey(&store)).await

@@ -49,6 +49,8 @@ pub(crate) struct Store {
     buckets: buckets::BucketCache,
     /// Turns true when the store is being closed; background tasks end then.
     pub(crate) closing: Sender<bool>,
+    /// Held by whoever collects: rounds do not overlap.
+    pub(crate) collecting: tokio::sync::Mutex<()>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 

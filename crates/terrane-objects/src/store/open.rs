@@ -156,7 +156,8 @@ fn open(config: ObjectsConfig, metrics: Arc<Metrics>) -> Result<Store, OpenError
     let driver = Driver::start(parts).map_err(io(&config.dir))?;
     let (closing, _) = watch::channel(false);
     let (buckets, tasks) = (super::buckets::BucketCache::default(), Mutex::default());
-    Ok(Store { driver, data, space, metrics, dirty, config, buckets, closing, tasks })
+    let collecting = tokio::sync::Mutex::new(());
+    Ok(Store { driver, data, space, metrics, dirty, config, buckets, closing, collecting, tasks })
 }
 
 fn shard_config(config: &ObjectsConfig, start: u32) -> ShardConfig {

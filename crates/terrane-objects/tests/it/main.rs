@@ -3,5 +3,8 @@
 mod basics;
 mod collect;
 mod crash;
+mod damage;
 mod model;
+mod pending;
 mod rig;
+mod space;
