@@ -93,7 +93,7 @@ impl Remote {
         loop {
             let asked = async {
                 let connection = self.connection().await?;
-                connection.ask(Ask::Changed { seen }, self.config.request_timeout).await
+                Ok::<_, StoreError>(connection.ask(Ask::Changed { seen }, self.config.request_timeout).await?)
             };
             match asked.await {
                 Ok(Answer::Version(version)) if version > seen => return version,
@@ -111,19 +111,16 @@ impl Remote {
         let deadline = Instant::now() + self.config.settle_timeout;
         let mut pause = Duration::from_millis(5);
         loop {
-            // Without a connection nothing was sent.
-            let error = match self.connection().await {
-                Err(error) if !commit.retry => return Err(error),
-                Err(error) => error,
-                Ok(connection) => {
-                    let ask = Ask::Commit { incarnation: self.incarnation, commit: commit.clone() };
-                    match connection.ask(ask, self.config.request_timeout).await {
-                        Ok(Answer::Version(_)) => return Ok(()),
-                        Ok(other) => return Err(unexpected(&other)),
-                        Err(Lost::Refused(error)) => return Err(error),
-                        Err(Lost::Connection(error)) => error,
-                    }
+            let error = match self.try_commit(&commit).await {
+                Ok(()) => return Ok(()),
+                // The first attempt was refused, or did not leave this process.
+                Err(Lost::Refused(error)) if !commit.retry => return Err(error),
+                // Final also for an earlier attempt that may still be under way: what was
+                // overwritten stays overwritten.
+                Err(Lost::Refused(error @ (StoreError::Conflict | StoreError::UnknownOutcome(_)))) => {
+                    return Err(error);
                 }
+                Err(Lost::Refused(error) | Lost::Connection(error)) => error,
             };
             commit.retry = true;
             if Instant::now() >= deadline {
@@ -131,6 +128,15 @@ impl Remote {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(500));
+        }
+    }
+
+    async fn try_commit(&self, commit: &CommitRequest) -> Result<(), Lost> {
+        let connection = self.connection().await.map_err(Lost::Refused)?;
+        let ask = Ask::Commit { incarnation: self.incarnation, commit: commit.clone() };
+        match connection.ask(ask, self.config.request_timeout).await? {
+            Answer::Version(_) => Ok(()),
+            other => Err(Lost::Connection(unexpected(&other))),
         }
     }
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod conformance;
 mod history;
 mod postgres;
+mod remote;
 
 /// Runs the whole suite on the stores that `$open` makes: an expression that evaluates to
 /// `(Store, guard)`, where the guard keeps alive what the store needs.
@@ -42,6 +43,8 @@ conformance!(embedded, {
 });
 
 conformance!(on_postgres, crate::postgres::open().await);
+
+conformance!(by_rpc, crate::remote::open().await);
 
 /// Small segments and frequent checkpoints, so that short tests see many of both.
 fn small() -> terrane_store::EmbeddedConfig {
