@@ -7,6 +7,8 @@
 //! On top, each in plain rows and therefore on every engine: typed [`Table`]s with secondary
 //! indexes, [`Sequence`]s, change [`Feed`]s and [`lease`]s.
 
+mod backup;
+mod check;
 pub mod committer;
 mod engine;
 mod error;
@@ -22,6 +24,8 @@ mod table;
 pub mod tuple;
 mod tx;
 
+pub use backup::{BackupReport, backup, fuzz_decode as fuzz_backup, restore, restore_into};
+pub use check::{CheckReport, check};
 pub use engine::Row;
 pub use error::{Result, StoreError};
 pub use feed::{Cursor, Event, Feed, Page};

@@ -12,7 +12,7 @@ pub use pipeline::{Pipeline, PipelineConfig};
 pub use record::{DATA_FORMAT, LogRecord};
 pub use rows::{Applied, RowBatch, Rows};
 
-pub(crate) use embedded::Embedded;
+pub(crate) use embedded::{Embedded, open_pipeline};
 pub(crate) use memory::Memory;
 pub(crate) use snapshot::{LocalSnapshot, Published};
 

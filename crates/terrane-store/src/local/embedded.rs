@@ -93,25 +93,7 @@ struct Shared {
 impl Embedded {
     /// Opens or creates the store in `dir`. Blocks.
     pub(crate) fn open(dir: &Path, config: &EmbeddedConfig) -> Result<Self> {
-        let view = ViewConfig {
-            cache_bytes: config.cache_bytes,
-            // The view may use what the log keeps free, or a full disk could never be emptied.
-            free_bytes_min: config.reserve_bytes / 4,
-            ..ViewConfig::default()
-        };
-        let rows = ViewRows::open(&dir.join("view"), view)?;
-        let log_dir = dir.join("log");
-        let disk = FsDisk::open(&log_dir).map_err(StoreError::io(format!("open {}", log_dir.display())))?;
-        let log = LogConfig {
-            segment_bytes: config.segment_bytes,
-            max_record_bytes: RECORD_BYTES_MAX,
-            reserve_bytes: config.reserve_bytes,
-            ..LogConfig::default()
-        };
-        let new_incarnation = RandomId(rand::random());
-        let pipeline_config =
-            PipelineConfig { log, limits: Limits::default(), bugs: Bugs::default(), new_incarnation };
-        let pipeline = Pipeline::open(disk, rows, pipeline_config)?;
+        let pipeline = open_pipeline(dir, config)?;
         let applied = pipeline.applied();
         let published = Published { version: applied.version, snapshot: pipeline.rows().snapshot() };
         let shared = Arc::new(Shared {
@@ -174,6 +156,29 @@ impl Embedded {
         }
         result
     }
+}
+
+/// Opens the files of the store in `dir`: the log and the view.
+pub(crate) fn open_pipeline(dir: &Path, config: &EmbeddedConfig) -> Result<Pipeline<ViewRows>> {
+    let view = ViewConfig {
+        cache_bytes: config.cache_bytes,
+        // The view may use what the log keeps free, or a full disk could never be emptied.
+        free_bytes_min: config.reserve_bytes / 4,
+        ..ViewConfig::default()
+    };
+    let rows = ViewRows::open(&dir.join("view"), view)?;
+    let log_dir = dir.join("log");
+    let disk = FsDisk::open(&log_dir).map_err(StoreError::io(format!("open {}", log_dir.display())))?;
+    let log = LogConfig {
+        segment_bytes: config.segment_bytes,
+        max_record_bytes: RECORD_BYTES_MAX,
+        reserve_bytes: config.reserve_bytes,
+        ..LogConfig::default()
+    };
+    let new_incarnation = RandomId(rand::random());
+    let pipeline_config =
+        PipelineConfig { log, limits: Limits::default(), bugs: Bugs::default(), new_incarnation };
+    Pipeline::open(disk, rows, pipeline_config)
 }
 
 /// The thread that owns the pipeline.

@@ -102,6 +102,11 @@ impl<R: Rows> Pipeline<R> {
         self.applied
     }
 
+    /// The log, for checks.
+    pub(crate) fn log_reader(&self) -> terrane_log::LogReader {
+        self.log.reader()
+    }
+
     /// Bytes of the log that would be replayed if the view went back to `synced`.
     pub fn log_bytes_since(&self, synced: &Applied) -> u64 {
         self.log.reader().bytes_since(synced.position)

@@ -146,6 +146,11 @@ impl ViewRows {
         LocalSnapshot::View { snapshot: self.view.snapshot(), rows: self.rows }
     }
 
+    /// All rows of the store, decoded from the view's tables one by one.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Result<(Bytes, Bytes)>> {
+        self.view.snapshot().iter(self.rows).map(|row| Ok(row?))
+    }
+
     pub(crate) fn close(self) -> Result<()> {
         Ok(self.view.close()?)
     }

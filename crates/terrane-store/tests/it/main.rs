@@ -1,6 +1,7 @@
 //! One conformance suite for every engine, and what each engine promises beyond it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backup;
 mod cluster;
 mod conformance;
 mod history;
