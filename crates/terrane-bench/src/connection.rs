@@ -110,17 +110,21 @@ impl Connection {
             (self.start, self.end) = (0, 0);
         }
         let stream = self.stream.as_mut().ok_or_else(|| io::Error::other("not connected"))?;
-        if body.len() <= 64 * 1024 {
+        let sent = if body.len() <= 64 * 1024 {
             // One packet, one system call.
-            stream.write_all(&[head, body].concat())?;
+            stream.write_all(&[head, body].concat())
         } else {
-            stream.write_all(head)?;
-            stream.write_all(body)?;
-        }
-        let head = self.read_head()?;
+            stream.write_all(head).and_then(|()| stream.write_all(body))
+        };
+        // A server may refuse before it has read everything: its answer counts, then the connection is over.
+        let refused_early = sent.is_err();
+        let head = self.read_head().map_err(|e| sent.err().unwrap_or(e))?;
         let status = status(&head)?;
         if has_body && status != 204 && status != 304 {
             self.read_body(&head, sink)?;
+        }
+        if refused_early {
+            self.stream = None;
         }
         Ok(Response { status, head, body: Vec::new() })
     }

@@ -7,7 +7,10 @@ use crate::installation::Installation;
 use crate::tools::{succeed, tool};
 
 fn script(name: &str) {
-    let installation = Installation::start();
+    script_on(&Installation::start(), name);
+}
+
+fn script_on(installation: &Installation, name: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/python").join(name);
     let mut command = Command::new(tool("python3"));
     installation.environment(&mut command);
@@ -26,8 +29,15 @@ fn conditional_requests() {
 }
 
 #[test]
-fn checksums_and_trailers() {
+fn checksums() {
     script("checksums.py");
+}
+
+#[test]
+fn trailers_over_https() {
+    let made =
+        rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    script_on(&Installation::start_https(&made.cert.pem(), &made.signing_key.serialize_pem()), "trailers.py");
 }
 
 #[test]

@@ -20,6 +20,9 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// SIGTERM drains and stops within 10 s; the same grace.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
+/// Name of the certificate's file beside the data directory, where HTTPS is spoken.
+const CERTIFICATE: &str = "certificate.pem";
+
 const BINARY: &str = env!("CARGO_BIN_EXE_terrane");
 
 pub(crate) struct Installation {
@@ -41,6 +44,17 @@ impl Installation {
         let temp = TempDir::with_prefix("terrane-clients-").unwrap();
         let data = temp.path().join("data");
         Self::start_in(temp, data, config)
+    }
+
+    /// Starts with HTTPS; clients are told to trust the certificate.
+    pub(crate) fn start_https(certificate: &str, key: &str) -> Self {
+        let temp = TempDir::with_prefix("terrane-clients-").unwrap();
+        let (data, file, key_file) =
+            (temp.path().join("data"), temp.path().join(CERTIFICATE), temp.path().join("key.pem"));
+        fs::write(&file, certificate).unwrap();
+        fs::write(&key_file, key).unwrap();
+        let config = format!("[tls]\ncert = {file:?}\nkey = {key_file:?}\n");
+        Self::start_in(temp, data, &config)
     }
 
     /// Starts with its data in a given directory.
@@ -161,6 +175,10 @@ impl Installation {
             .env_remove("AWS_PROFILE")
             .env_remove("AWS_SESSION_TOKEN")
             .env_remove("AWS_SHARED_CREDENTIALS_FILE");
+        let certificate = self.temp.path().join(CERTIFICATE);
+        if certificate.exists() {
+            command.env("AWS_CA_BUNDLE", certificate);
+        }
         for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env_remove(proxy);
         }

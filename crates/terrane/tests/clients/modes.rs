@@ -47,9 +47,11 @@ fn load_switches_modes_and_back() {
 
     let listed = target.count().unwrap();
     assert_eq!(listed, storm.done);
+    // Asked seldom: the question is load, too.
     let mut number = 0;
     wait_until("synchronous again", Duration::from_secs(60), || {
         number += 1;
+        thread::sleep(Duration::from_millis(500));
         let put = client.put("load", &format!("after/{number}"), &[], b"x").unwrap();
         assert!(put.is_success());
         put.header("x-terrane-keymap") == Some("applied")

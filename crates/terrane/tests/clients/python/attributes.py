@@ -30,7 +30,7 @@ assert tags("k") == {"a": "1", "b": "two words"}
 s3.put_object_tagging(Bucket=name, Key="k", Tagging={"TagSet": [{"Key": "c", "Value": ""}]})
 assert tags("k") == {"c": ""}
 many = [{"Key": str(number), "Value": "x"} for number in range(11)]
-refused("BadRequest", 400, s3.put_object_tagging, Bucket=name, Key="k", Tagging={"TagSet": many})
+refused("InvalidTag", 400, s3.put_object_tagging, Bucket=name, Key="k", Tagging={"TagSet": many})
 long = [{"Key": "x" * 129, "Value": "x"}]
 refused("InvalidTag", 400, s3.put_object_tagging, Bucket=name, Key="k", Tagging={"TagSet": long})
 assert tags("k") == {"c": ""}
