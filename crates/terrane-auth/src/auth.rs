@@ -1,6 +1,7 @@
 //! The handle that front ends hold: who asks, may they, and how often.
 
 use std::collections::BTreeSet;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -18,6 +19,7 @@ use crate::directory::{POLICIES_MAX, access_key_purpose, parse_token};
 use crate::error::AuthError;
 use crate::keys::KeyService;
 use crate::limits::{RateLimit, RateLimits, Throttled};
+use crate::metrics::{AuthMetrics, Refusal};
 use crate::model::{Credential, Identity, ManagedPolicy, PolicyName, Principal, TokenId, UserName};
 use crate::policy::{self, AccountPolicies, Decision, RequestContext, Resource, UserPolicies, Why};
 use crate::secret::Secret;
@@ -37,6 +39,8 @@ pub struct AuthConfig {
     pub default_rate_limit: Option<RateLimit>,
     /// Accounts whose request rate is tracked at a time.
     pub rate_limited_accounts_max: u64,
+    /// Counters, registered by who has the registry.
+    pub metrics: AuthMetrics,
 }
 
 impl Default for AuthConfig {
@@ -48,6 +52,7 @@ impl Default for AuthConfig {
             cache_entries_max: 10_000,
             default_rate_limit: None,
             rate_limited_accounts_max: 10_000,
+            metrics: AuthMetrics::default(),
         }
     }
 }
@@ -67,22 +72,28 @@ struct Inner {
     rules: sigv4::Rules,
     /// Grows with every change through this handle. A cached value that was loaded before is not used.
     generation: AtomicU64,
-    credentials: Cache<AccessKeyId, Loaded<Arc<Credential>>>,
-    tokens: Cache<TokenId, Loaded<Arc<TokenRow>>>,
-    users: Cache<(AccountId, UserName), Loaded<Arc<UserGrants>>>,
+    credentials: Cache<AccessKeyId, Loaded<Credential>>,
+    tokens: Cache<TokenId, Loaded<TokenRow>>,
+    users: Cache<(AccountId, UserName), Loaded<UserGrants>>,
     /// Parsed policies by the random number in the account's row that changes with them.
     policies: Cache<(AccountId, u64), Arc<AccountPolicies>>,
     signing_keys: SigningKeys,
     limits: RateLimits<AccountId>,
     attempts: RateLimits<Identity>,
     hashing: Semaphore,
+    metrics: AuthMetrics,
 }
 
 /// A cached value with the generation that was current *before* it was read.
-#[derive(Clone)]
 struct Loaded<T> {
     generation: u64,
-    value: T,
+    value: Arc<T>,
+}
+
+impl<T> Clone for Loaded<T> {
+    fn clone(&self) -> Self {
+        Self { generation: self.generation, value: self.value.clone() }
+    }
 }
 
 /// What a user may do.
@@ -119,6 +130,7 @@ impl Auth {
             limits: RateLimits::new(config.default_rate_limit, config.rate_limited_accounts_max),
             attempts: RateLimits::new(Some(ATTEMPTS), cache),
             hashing: Semaphore::new(HASHES_AT_ONCE),
+            metrics: config.metrics,
         }))
     }
 
@@ -128,17 +140,8 @@ impl Auth {
     /// # Errors
     /// The store's, the key service's: it is not known whether there is such a key.
     pub async fn lookup(&self, id: &AccessKeyId) -> Result<Option<Arc<Credential>>, AuthError> {
-        let generation = self.generation();
-        let cached = self.0.credentials.get(id).filter(|cached| cached.generation == generation);
-        let credential = match cached {
-            Some(cached) => cached.value,
-            None => {
-                let Some(value) = self.load_credential(id).await? else { return Ok(None) };
-                let value = Arc::new(value);
-                self.0.credentials.insert(id.clone(), Loaded { generation, value: value.clone() });
-                value
-            }
-        };
+        let load = self.load_credential(id);
+        let Some(credential) = self.cached(&self.0.credentials, id, load).await? else { return Ok(None) };
         let expired = credential.expires.is_some_and(|expires| Timestamp::now() >= expires);
         Ok((!expired).then_some(credential))
     }
@@ -149,17 +152,8 @@ impl Auth {
     /// The store's.
     pub async fn lookup_token(&self, text: &str) -> Result<Option<Identity>, AuthError> {
         let Some((id, sha256)) = parse_token(text) else { return Ok(None) };
-        let generation = self.generation();
-        let cached = self.0.tokens.get(&id).filter(|cached| cached.generation == generation);
-        let row = match cached {
-            Some(cached) => cached.value,
-            None => {
-                let Some(row) = self.load_token(&id).await? else { return Ok(None) };
-                let value = Arc::new(row);
-                self.0.tokens.insert(id, Loaded { generation, value: value.clone() });
-                value
-            }
-        };
+        let load = self.load_token(&id);
+        let Some(row) = self.cached(&self.0.tokens, &id, load).await? else { return Ok(None) };
         let expired = row.expires.is_some_and(|expires| Timestamp::now() >= expires);
         let right = bool::from(row.sha256.ct_eq(&sha256));
         Ok((right && !expired).then(|| row.owner.clone()))
@@ -175,6 +169,20 @@ impl Auth {
     /// [`AuthError::Signature`], [`AuthError::InvalidAccessKey`], [`AuthError::InvalidToken`],
     /// [`AuthError::UnknownScheme`]; the store's.
     pub async fn authenticate(
+        &self,
+        request: sigv4::Request<'_>,
+        service: &'static str,
+        body_sha256: Option<&[u8; 32]>,
+        now: SystemTime,
+    ) -> Result<Authenticated, AuthError> {
+        let result = self.find_sender(request, service, body_sha256, now).await;
+        if let Err(error) = &result {
+            self.0.metrics.refused.get_or_create(&Refusal { code: error.code() }).inc();
+        }
+        result
+    }
+
+    async fn find_sender(
         &self,
         request: sigv4::Request<'_>,
         service: &'static str,
@@ -223,7 +231,9 @@ impl Auth {
         }
         let nothing = Decision { allowed: false, why: Why::NothingAllows };
         let Principal::Known(Identity { account, user: Some(user) }) = principal else { return Ok(nothing) };
-        let Some(grants) = self.grants(account, user).await? else { return Ok(nothing) };
+        let key = (account.clone(), user.clone());
+        let load = self.load_grants(&key);
+        let Some(grants) = self.cached(&self.0.users, &key, load).await? else { return Ok(nothing) };
         let who = UserPolicies { account, user, managed: &grants.managed, policies: &grants.policies };
         Ok(policy::decide_for_user(&who, action, resource, context))
     }
@@ -233,7 +243,7 @@ impl Auth {
     /// # Errors
     /// [`Throttled`] with the time to wait.
     pub fn admit(&self, account: &AccountId, cost: u32) -> Result<(), Throttled> {
-        self.0.limits.admit(account, cost)
+        self.0.limits.admit(account, cost).inspect_err(|_| _ = self.0.metrics.throttled.inc())
     }
 
     /// What signatures must keep to: for front ends that verify themselves.
@@ -272,8 +282,23 @@ impl Auth {
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(AuthError::Damaged("password hash")))
     }
 
-    fn generation(&self) -> u64 {
-        self.0.generation.load(Ordering::SeqCst)
+    /// A value from memory, unless something was changed since it was read; else as `load` reads it.
+    async fn cached<K: Clone + Eq + Hash + Send + Sync + 'static, V: Send + Sync + 'static>(
+        &self,
+        cache: &Cache<K, Loaded<V>>,
+        key: &K,
+        load: impl Future<Output = Result<Option<V>, AuthError>>,
+    ) -> Result<Option<Arc<V>>, AuthError> {
+        let generation = self.0.generation.load(Ordering::SeqCst);
+        if let Some(found) = cache.get(key).filter(|found| found.generation == generation) {
+            self.0.metrics.cached.inc();
+            return Ok(Some(found.value));
+        }
+        self.0.metrics.loaded.inc();
+        let Some(value) = load.await? else { return Ok(None) };
+        let value = Arc::new(value);
+        cache.insert(key.clone(), Loaded { generation, value: value.clone() });
+        Ok(Some(value))
     }
 
     async fn load_credential(&self, id: &AccessKeyId) -> Result<Option<Credential>, AuthError> {
@@ -309,16 +334,10 @@ impl Auth {
         Ok(Some(row))
     }
 
-    async fn grants(
+    async fn load_grants(
         &self,
-        account: &AccountId,
-        user: &UserName,
-    ) -> Result<Option<Arc<UserGrants>>, AuthError> {
-        let key = (account.clone(), user.clone());
-        let generation = self.generation();
-        if let Some(cached) = self.0.users.get(&key).filter(|cached| cached.generation == generation) {
-            return Ok(Some(cached.value));
-        }
+        (account, user): &(AccountId, UserName),
+    ) -> Result<Option<UserGrants>, AuthError> {
         let load = |tx: Tx| async move {
             let row = ACCOUNTS.get(&tx, account).await?;
             let user = USERS.get(&tx, &user_key(account, user)).await?;
@@ -333,9 +352,7 @@ impl Auth {
         };
         let Some((user, version, policies)) = self.0.store.read(load).await? else { return Ok(None) };
         self.0.policies.insert(version, policies.clone());
-        let value = Arc::new(UserGrants { managed: user.managed_policies, policies });
-        self.0.users.insert(key, Loaded { generation, value: value.clone() });
-        Ok(Some(value))
+        Ok(Some(UserGrants { managed: user.managed_policies, policies }))
     }
 }
 

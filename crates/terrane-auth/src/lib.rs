@@ -6,6 +6,7 @@ mod directory;
 mod error;
 pub mod keys;
 mod limits;
+mod metrics;
 mod model;
 pub mod policy;
 mod secret;
@@ -19,5 +20,6 @@ pub use directory::{
 pub use error::AuthError;
 pub use keys::{KeyError, KeyService};
 pub use limits::{RateLimit, Throttled};
+pub use metrics::AuthMetrics;
 pub use model::*;
 pub use secret::Secret;

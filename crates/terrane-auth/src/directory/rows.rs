@@ -188,3 +188,6 @@ impl PolicyRow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

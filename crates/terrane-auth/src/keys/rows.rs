@@ -31,3 +31,32 @@ impl Record for CurrentMaster {
 pub(super) static KEYS: Table<(AccountId, u64), WrappedKey> = Table::new("account-keys", &[]);
 /// One row, under 0.
 pub(super) static MASTER: Table<u64, CurrentMaster> = Table::new("master-key", &[]);
+
+#[cfg(test)]
+mod tests {
+    use terrane_store::{Store, Tx};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_rows_are_pinned() {
+        let store = Store::memory();
+        let put = |tx: Tx| async move {
+            let account = AccountId::root();
+            KEYS.put(&tx, &(account, 2), &WrappedKey { envelope: vec![1, 2, 3] }).await?;
+            MASTER.put(&tx, &0, &CurrentMaster { fingerprint: *b"01234567" }).await
+        };
+        store.transact(put).await.unwrap();
+        let all = |tx: Tx| async move { tx.scan(&terrane_store::KeyRange::all(), 9).await };
+        let rows = store.read(all).await.unwrap();
+        let hex: Vec<_> = rows.iter().map(|(key, value)| (hex::encode(key), hex::encode(value))).collect();
+        let pinned = [
+            (
+                "027400026163636f756e742d6b657973000230303030303030303030303100140000000000000002",
+                "0103010203",
+            ),
+            ("027400026d61737465722d6b657900140000000000000000", "013031323334353637"),
+        ];
+        assert_eq!(hex, pinned.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+}

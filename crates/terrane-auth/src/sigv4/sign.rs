@@ -12,6 +12,18 @@ use super::key::{Scope, SigningKey};
 use super::{ALGORITHM, EMPTY_SHA256, PRESIGNED_SECONDS_MAX, Request, SigError, format_timestamp};
 use crate::secret::Secret;
 
+/// What is set or changed on the way from the signer to the server, as botocore has it and hop-by-hop headers.
+const UNSIGNED_HEADERS: [&str; 8] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "expect",
+    "te",
+    "transfer-encoding",
+    "user-agent",
+    "x-amzn-trace-id",
+];
+
 /// What is said of the body when signing.
 #[derive(Clone, Copy, Debug)]
 pub enum Body<'a> {
@@ -39,8 +51,8 @@ impl Signer {
     }
 
     /// Signs a request in its header: sets `host` (from the target, if absent), `x-amz-date`,
-    /// `x-amz-content-sha256` and `authorization`. Signed are these, `content-type`, `content-md5` and all
-    /// `x-…` headers that are present.
+    /// `x-amz-content-sha256` and `authorization`. All headers that are present are signed but those that a
+    /// client library or a proxy sets later.
     ///
     /// # Errors
     /// [`SigError::MissingSignedHeader`] if neither a `host` header nor an authority names the host.
@@ -62,9 +74,7 @@ impl Signer {
         parts.headers.insert("x-amz-content-sha256", ascii(&payload));
         parts.headers.remove(AUTHORIZATION);
         let mut names: Vec<&str> = parts.headers.keys().map(http::HeaderName::as_str).collect();
-        names.retain(|name| {
-            matches!(*name, "host" | "content-type" | "content-md5") || name.starts_with("x-")
-        });
+        names.retain(|name| !UNSIGNED_HEADERS.contains(name));
         names.sort_unstable();
         let names = names.join(";");
         let scope = self.scope(&timestamp);

@@ -12,7 +12,7 @@ use terrane_types::{AccessKeyId, Region};
 
 use super::*;
 
-const SCRIPT: &str = include_str!("botocore.py");
+const SCRIPT: &str = include_str!("sign_with_botocore.py");
 const ID: &str = "AKIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
