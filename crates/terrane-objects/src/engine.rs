@@ -68,6 +68,36 @@ impl Engine {
     }
 }
 
+/// How far the log reached when the keymap was last synced.
+///
+/// Damage to the very last batch of a log looks like a torn write, and is erased as one. Where the keymap has seen
+/// more of the log than there is, it was no torn write.
+pub(crate) mod log_end {
+    use super::{KeymapRead, Keyspace, Mutation, ReadError, Snapshot};
+    use terrane_log::{Position, RecordLocator};
+
+    const KEY: &[u8] = b"log-end";
+    const VERSION: u8 = 1;
+
+    /// Notes it.
+    pub(crate) fn mutation(end: Position) -> Mutation {
+        let place = RecordLocator { segment: end.segment, offset: end.offset, len: 0 };
+        let value = [&[VERSION][..], &place.encode()].concat();
+        Mutation { keyspace: Keyspace::Meta, key: KEY.to_vec(), value: Some(value) }
+    }
+
+    /// What was noted; the log's beginning if nothing was.
+    pub(crate) fn load(keymap: &Snapshot) -> Result<Position, ReadError> {
+        let Some(value) = KeymapRead::get(keymap, Keyspace::Meta, KEY)? else {
+            return Ok(Position::default());
+        };
+        let place = value.strip_prefix(&[VERSION]).and_then(|bytes| bytes.try_into().ok());
+        let place = place.map(RecordLocator::decode);
+        let place = place.ok_or_else(|| super::storage("malformed end of the log"))?;
+        Ok(Position { segment: place.segment, offset: place.offset })
+    }
+}
+
 fn storage(error: impl std::fmt::Display) -> ReadError {
     ReadError::Storage(error.to_string().into())
 }

@@ -9,9 +9,10 @@ use parking_lot::RwLock;
 use terrane_keymap::keymap::Mutation;
 use terrane_keymap::run::RunEntry;
 use terrane_keymap::{Input, RowId, RunId};
+use terrane_log::LogReader;
 
 use super::Event;
-use crate::engine::Engine;
+use crate::engine::{Engine, log_end};
 use crate::runs::{RunError, RunFile, RunWriter};
 
 /// Open spill runs and where they lie.
@@ -102,10 +103,19 @@ pub(super) enum Job {
 }
 
 /// Does jobs until the channel is closed.
-pub(super) fn keep(engine: &Engine, runs: &Runs, jobs: &Receiver<Job>, events: &Sender<Event>) {
+pub(super) fn keep(
+    engine: &Engine,
+    log: &LogReader,
+    runs: &Runs,
+    jobs: &Receiver<Job>,
+    events: &Sender<Event>,
+) {
     for job in jobs {
         let answer = match job {
-            Job::Sync { token, mutations } => Some(sync(engine, token, mutations)),
+            Job::Sync { token, mut mutations } => {
+                mutations.push(log_end::mutation(log.durable()));
+                Some(sync(engine, token, mutations))
+            }
             Job::Spill { run, entries, mutations } => Some(spill(engine, runs, run, &entries, mutations)),
             Job::Load { run, after, max } => Some(match runs.load(run, after.as_ref(), max) {
                 Ok((entries, end)) => Input::RunChunk { run, entries, end },

@@ -146,8 +146,9 @@ impl Driver {
             log::LogThread::new(parts.log, log_messages, events.clone(), parts.metrics, parts.space);
         let mut threads = vec![spawn("objects-log", move || log_thread.run())?];
         let (engine, keeper_runs, keeper_events) = (parts.engine.clone(), runs.clone(), events.clone());
+        let keeper_log = reader.clone();
         threads.push(spawn("objects-keeper", move || {
-            keeper::keep(&engine, &keeper_runs, &job_queue, &keeper_events);
+            keeper::keep(&engine, &keeper_log, &keeper_runs, &job_queue, &keeper_events);
         })?);
         threads.push(spawn("objects-owner", move || owner.run())?);
         let (engine, permits, threads) = (parts.engine, Semaphore::new(REQUESTS_MAX), Mutex::new(threads));

@@ -10,7 +10,7 @@ use terrane_keymap::reader::{Merged, ReadError, RowReader};
 use terrane_keymap::shard::{Recovery, RecoveryError, Shard};
 use terrane_keymap::{Locator, Overlay};
 use terrane_log::disk::FsDisk;
-use terrane_log::{Log, LogConfig, LogError};
+use terrane_log::{Log, LogConfig, LogError, Position};
 use terrane_view::{View, ViewConfig, ViewError};
 use tokio::sync::watch;
 
@@ -20,7 +20,7 @@ use crate::config::ObjectsConfig;
 use crate::convert;
 use crate::data::{DataConfig, DataStore};
 use crate::driver::{self, Driver, Parts, Runs};
-use crate::engine::Engine;
+use crate::engine::{Engine, log_end};
 use crate::metrics::Metrics;
 use crate::runs::RunError;
 use crate::space::{FsSpace, SpaceGuard};
@@ -50,6 +50,17 @@ pub enum OpenError {
     /// A batch of a rebuild could not be committed, or a spill run could not be read.
     #[error("rebuilding the keymap: {0}")]
     Rebuild(String),
+    /// The end of the log is gone: damaged, so that it looked like a write that a crash cut short.
+    #[error(
+        "the log ends at {found}, but the keymap has seen it reach {expected}: acknowledged writes are lost; \
+         restore the log, or remove the keymap's directory to go on without them"
+    )]
+    LogCutShort {
+        /// Where it ends.
+        found: Position,
+        /// Where it ended at the keymap's last sync.
+        expected: Position,
+    },
     /// What the log says does not fit.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
@@ -184,6 +195,7 @@ fn start(config: &ObjectsConfig, engine: &Engine, epoch: u32) -> Result<(Shard, 
         }
         error => StartError::Rebuild(error.to_string()),
     })?;
+    let expected = log_end::load(&engine.snapshot()).map_err(damaged)?;
     let mut recovery = Recovery::new(shard_config(config, epoch), meta, convert::now());
     let from = recovery.replay_from().map(|locator| driver::place(locator).start());
     let log_dir = config.dir.join("log");
@@ -198,6 +210,9 @@ fn start(config: &ObjectsConfig, engine: &Engine, epoch: u32) -> Result<(Shard, 
     let (log, report) = Log::open(disk, log_config)?;
     if report.erased_bytes > 0 {
         tracing::info!(bytes = report.erased_bytes, "erased the log's torn tail");
+    }
+    if report.tail < expected {
+        return Err(OpenError::LogCutShort { found: report.tail, expected }.into());
     }
     let reader = log.reader();
     let replayed = log.replay(from, |place, payload| {

@@ -48,7 +48,7 @@ fn a_flipped_bit_in_data_log_or_keymap_is_detected() {
             b.put(&format!("filler-{n:03}"), &pattern(15_000, n)).await;
             b.put(&format!("key-{n:03}"), &pattern(50, n)).await;
         }
-        b.put("latest", &pattern(5_000, 3)).await;
+        b.put("latest", &pattern(5_000, 1 << 20)).await;
         store.close().await;
     });
     let damaged = |part: &str, needle: &[u8]| {
@@ -76,8 +76,13 @@ fn a_flipped_bit_in_data_log_or_keymap_is_detected() {
         assert!(store.check().await.unwrap().problem_count >= 1);
         store.close().await;
 
-        let image = damaged("log", &pattern(5_000, 3)[1_000..1_032]);
-        assert!(matches!(reopen(image.path()).await, Err(terrane_objects::OpenError::Log(_))));
+        let image = damaged("log", &pattern(5_000, 1 << 20)[1_000..1_032]);
+        let refused = reopen(image.path()).await;
+        assert!(
+            matches!(refused, Err(terrane_objects::OpenError::LogCutShort { .. })),
+            "{:?}",
+            refused.err()
+        );
 
         // A damaged keymap is noticed at the start and rebuilt, or when the row is read.
         let image = damaged("keymap", b"key-1");

@@ -39,7 +39,10 @@ pub fn explicit(mode: ExplicitMode) -> ModeRequest {
 }
 
 pub fn pattern(len: usize, seed: u64) -> Bytes {
-    (0..len as u64).map(|i| ((i ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
+    // SplitMix64: no two seeds have a stretch in common.
+    let mix = |x: u64| (x ^ (x >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let state = mix(mix(seed.wrapping_add(1)));
+    (0..len as u64).map(|i| (mix(mix(state.wrapping_add(i))) >> 56) as u8).collect()
 }
 
 pub fn body(bytes: &Bytes) -> ByteStream {
