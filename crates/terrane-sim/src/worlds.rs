@@ -4,8 +4,10 @@
 //! and a test module `tests/it/NAME.rs` that calls [`crate::runner::assert_holds`],
 //! [`crate::runner::assert_finds_bugs`] and [`crate::runner::assert_repeats`].
 
+mod keymap;
 mod log;
 
+pub use keymap::KeymapWorld;
 pub use log::LogWorld;
 
 use crate::runner::World;
@@ -13,5 +15,5 @@ use crate::runner::World;
 /// All worlds.
 #[must_use]
 pub fn all() -> Vec<&'static dyn World> {
-    vec![&LogWorld]
+    vec![&KeymapWorld, &LogWorld]
 }

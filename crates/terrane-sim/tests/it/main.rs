@@ -1,3 +1,4 @@
 //! The worlds, as `cargo xtask test` runs them: a fixed batch of seeds, a fresh one, and the bugs.
 
+mod keymap;
 mod log;
