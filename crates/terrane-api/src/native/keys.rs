@@ -158,7 +158,12 @@ pub(super) async fn create(
     Json(new): Json<NewKey>,
 ) -> Result<(StatusCode, Json<AccessKeyWithSecret>), Problem> {
     let account = parse_account(&call, &account)?;
-    call.allow(&app.auth, "terrane:CreateAccessKey", &account, Target::Account).await?;
+    if account == *call.account() {
+        call.allow(&app.auth, "terrane:CreateAccessKey", &account, Target::Account).await?;
+    } else {
+        // An account begins without keys: who may make it hands it the first one.
+        call.allow_installation(&app.auth, "terrane:CreateAccount").await?;
+    }
     let owner = owner(&account, new.user.as_deref())?;
     let expires = new.expires_seconds.map(from_now).transpose()?;
     let made = app.auth.create_access_key(&owner, expires).await?;
