@@ -168,7 +168,9 @@ impl LogReader {
     /// The place behind the last durable record; the default in an empty log.
     #[must_use]
     pub fn durable(&self) -> Position {
-        self.segments().last().map(|s| s.end).unwrap_or_default()
+        let table = self.shared.table.read();
+        let newest = table.last_key_value();
+        newest.map(|(id, extent)| Position { segment: *id, offset: extent.end }).unwrap_or_default()
     }
 
     /// Bytes of the log from `from` to its durable end (for the replay bound).

@@ -47,10 +47,16 @@ struct Tail {
 }
 
 pub(crate) fn recover(disk: &Arc<dyn Disk>, config: &LogConfig) -> Result<Found, LogError> {
+    // What is read as gone must not come back: the process before may have ended between removing a segment that
+    // was not acknowledged and making that durable.
+    disk.sync_dir().map_err(|e| LogError::io("sync the names of segments", e))?;
     let names = disk.list().map_err(|e| LogError::io("list segments", e))?;
     let mut ids: Vec<u64> = names.iter().filter_map(|name| parse_name(name)).collect();
     ids.sort_unstable();
-    let next_id = ids.last().map_or(1, |last| last.saturating_add(1));
+    let next_id = match ids.last() {
+        Some(last) => last.checked_add(1).ok_or(LogError::Config("no segment identifier is left"))?,
+        None => 1,
+    };
     let mut open = Opening { disk, config, erased_bytes: 0 };
     let mut table = BTreeMap::new();
     let mut last = None;
@@ -76,7 +82,7 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, config: &LogConfig) -> Result<Found,
         (newest, chain) = (id, tail.chain);
         active = (!tail.sealed).then_some(Active { id, file, end: tail.end });
     }
-    chain.epoch = next_epoch(chain.epoch, config.epoch_nonce);
+    chain.epoch = next_epoch(chain.epoch, config.epoch_nonce)?;
     let extents: Vec<_> = table.iter().map(|(id, extent)| (*id, *extent)).collect();
     check_start(&extents, config.replay_from)?;
     let erased_bytes = open.erased_bytes;
@@ -220,9 +226,11 @@ fn parse_name(name: &str) -> Option<u64> {
 }
 
 /// A counter above, a random number below: greater than every earlier start's, and never guessed.
-fn next_epoch(last: u64, nonce: Option<u32>) -> u64 {
+fn next_epoch(last: u64, nonce: Option<u32>) -> Result<u64, LogError> {
     let random = || RandomState::new().build_hasher().finish() as u32;
-    (((last >> 32) + 1) << 32) | u64::from(nonce.unwrap_or_else(random))
+    let count = u32::try_from(last >> 32).ok().and_then(|count| count.checked_add(1));
+    let count = count.ok_or(LogError::Config("no start epoch is left"))?;
+    Ok((u64::from(count) << 32) | u64::from(nonce.unwrap_or_else(random)))
 }
 
 /// Overwrites what is not zero; the number of bytes in pieces that were not.

@@ -191,7 +191,7 @@ pub fn explain(world: &dyn World, plan: &Plan, violation: &Violation) -> String 
     let tail = &lines[lines.len().saturating_sub(40)..];
     format!(
         "{}: seed {} violates: {violation}\nsmallest form: {} events, without {:?}: {what}\n\
-         again: terrane-sim {} --first {} --seeds 1 --events {} --trace\nlast lines of its trace:\n{}",
+         again: terrane-sim {} --first {} --events {}{} --trace\nlast lines of its trace:\n{}",
         world.name(),
         plan.seed,
         small.events,
@@ -199,6 +199,7 @@ pub fn explain(world: &dyn World, plan: &Plan, violation: &Violation) -> String 
         world.name(),
         plan.seed,
         small.events,
+        small.switches,
         tail.join("\n"),
     )
 }

@@ -1,5 +1,7 @@
 //! Switches that put a known bug back, to prove that a world would notice it.
 
+use std::fmt;
+
 /// The bug that a run has, if any. A world declares its names in [`crate::runner::World::bugs`]
 /// and hands what it finds switched on to the core it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,5 +21,12 @@ impl Switches {
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.0 == Some(name)
+    }
+}
+
+/// As the command line takes it.
+impl fmt::Display for Switches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |bug| write!(f, " --bug {bug}"))
     }
 }

@@ -3,7 +3,7 @@ use terrane_sim::worlds::LogWorld;
 
 #[test]
 fn holds() {
-    assert_holds(&LogWorld, 0, 4_000);
+    assert_holds(&LogWorld, 0, 2_000);
 }
 
 #[test]

@@ -11,8 +11,7 @@ const RESERVE: u64 = 2 * SEGMENT as u64;
 /// Room for everything.
 pub(super) const AMPLE: u64 = 64 * SEGMENT as u64;
 
-/// Few lengths, so that a stale record often lies exactly where the next one is expected.
-const LENGTHS: [usize; 5] = [24, 24, 100, 600, 2000];
+const LENGTHS: [usize; 4] = [24, 100, 600, 2000];
 
 /// One record as appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +33,14 @@ pub(super) struct Machine {
     /// Appended since the last successful sync, oldest first.
     pub(super) pending: Vec<Written>,
     pub(super) removed: BTreeSet<u64>,
+    /// Those whose removal failed halfway.
+    unsure: BTreeSet<u64>,
     pub(super) full: bool,
     pub(super) faults: DiskFaults,
     pub(super) plan: Plan,
     serial: u64,
+    /// Most records are of one length, so that a stale one often lies exactly where the next one is expected.
+    usual: usize,
     recycles_early: bool,
 }
 
@@ -68,10 +71,12 @@ impl Machine {
             last_batch: 0,
             pending: Vec::new(),
             removed: BTreeSet::new(),
+            unsure: BTreeSet::new(),
             full: false,
             faults: DiskFaults::default(),
             plan: plan.clone(),
             serial: 0,
+            usual: LENGTHS[0],
             recycles_early: plan.switches.has("recycle-before-sync-point"),
         };
         machine.open(context)?;
@@ -81,7 +86,7 @@ impl Machine {
     /// A writer appends a record.
     pub(super) fn write(&mut self, context: &mut Context, writer: u8) -> Result<(), Violation> {
         let reserved = context.rng.one_in(10);
-        let len = *context.rng.pick(&LENGTHS);
+        let len = if context.rng.one_in(4) { *context.rng.pick(&LENGTHS) } else { self.usual };
         self.serial += 1;
         let mut bytes = vec![writer; len];
         bytes[..8].copy_from_slice(&self.serial.to_be_bytes());
@@ -154,6 +159,10 @@ impl Machine {
             log.reader().segments().iter().map(|s| s.id).filter(|id| *id < keep).collect();
         let spares = self.spares();
         for id in victims {
+            // Compaction leaves gaps: some segments stay for long.
+            if context.rng.one_in(3) {
+                continue;
+            }
             context.trace.note(format_args!("  remove {id}"));
             let Some(log) = &mut self.log else { break };
             match log.remove_segment(id) {
@@ -161,7 +170,10 @@ impl Machine {
                     self.removed.insert(id);
                     context.coverage.hit("log.removed");
                 }
-                Err(error) => return self.failed(context, error),
+                Err(error) => {
+                    self.unsure.insert(id);
+                    return self.failed(context, error);
+                }
             }
         }
         if self.spares() > spares {
@@ -189,7 +201,7 @@ impl Machine {
             match reader.read(record.at) {
                 Ok(bytes) if bytes == record.bytes && !removed => {}
                 Ok(_) => return Err(violation("read another record or a removed one", record)),
-                Err(LogError::NotFound { .. }) if removed || self.behind(record) => {}
+                Err(LogError::NotFound { .. }) if self.may_be_gone(record) => {}
                 Err(LogError::Io { .. }) if self.read_may_fail() => {}
                 Err(error) => return Err(violation(&format!("read failed: {error}"), record)),
             }
@@ -202,10 +214,8 @@ impl Machine {
         Ok(())
     }
 
-    /// The consumer does not need this record any more (its removal may have failed halfway).
-    fn behind(&self, record: &Written) -> bool {
-        let first = self.acked.get(self.consumed).or(self.acked.last());
-        first.is_some_and(|first| record.at.segment < first.at.segment)
+    pub(super) fn may_be_gone(&self, record: &Written) -> bool {
+        self.removed.contains(&record.at.segment) || self.unsure.contains(&record.at.segment)
     }
 
     fn failed(&mut self, context: &mut Context, error: LogError) -> Result<(), Violation> {
@@ -227,6 +237,9 @@ impl Machine {
         context.trace.note(format_args!("  crash: {loss:?}"));
         self.log = None;
         self.disk.crash(loss);
+        if context.rng.one_in(4) {
+            self.usual = *context.rng.pick(&LENGTHS);
+        }
         self.open(context)
     }
 
