@@ -133,7 +133,8 @@ impl Recovery {
         let (record, _) = decoded.map_err(|source| RecoveryError::Record { at: locator, source })?;
         let shard = &mut self.shard;
         shard.next_lsn = shard.next_lsn.max(record.lsn.next());
-        shard.visible = shard.next_lsn.prev();
+        // Not what the keymap has recorded as given out: a batch made now must not claim what is still to be read.
+        shard.visible = record.lsn;
         shard.sync.logged(record.lsn, locator);
         if record.lsn < self.replay.1 {
             return Ok(());
@@ -181,6 +182,7 @@ impl Recovery {
         read_record: &mut dyn FnMut(Locator) -> Result<Bytes, ReadError>,
     ) -> Result<Shard, RecoveryError> {
         let shard = &mut self.shard;
+        shard.visible = shard.next_lsn.prev();
         if shard.workers.all.contains_key(&self.worker) {
             shard.worker_lost(self.worker);
         }

@@ -173,7 +173,11 @@ impl History<'_> {
             Ok(started) => {
                 self.boot += 1;
                 self.check_start(&started)?;
-                self.note(format_args!("started, {} records replayed", started.replayed.len()));
+                self.note(format_args!(
+                    "started, {} records replayed, {}",
+                    started.replayed.len(),
+                    started.found
+                ));
                 self.machine = Some(started.machine);
                 self.healthy_since = self.now();
                 self.queue.within(Duration::from_millis(20), Event::WorkerUp(self.boot));

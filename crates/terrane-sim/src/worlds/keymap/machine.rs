@@ -118,6 +118,8 @@ pub(super) struct Started {
     pub(super) replayed: Vec<Lsn>,
     /// Replay began here.
     pub(super) from: Lsn,
+    /// Where replay began and what the keymap knew of spill runs.
+    pub(super) found: String,
 }
 
 /// Starts on what the disks hold. `crash_after`: so many records are read before the next crash.
@@ -132,6 +134,8 @@ pub(super) fn start(
     let meta = KeymapMeta::load(&disks.keymap.current)?;
     disks.runs.retain(|id, _| meta.runs.iter().any(|info| info.run == *id));
     let (from, mut replayed) = (meta.replay, Vec::new());
+    let runs: Vec<_> = meta.runs.iter().map(|info| (info.run, info.lsns.clone())).collect();
+    let found = format!("{from:?}, runs {runs:?}");
     let replay_from = from.from.map(|at| record_at(at).start());
     let config = ShardConfig { start: disks.starts, ..config.clone() };
     let log_config = LogConfig {
@@ -176,7 +180,7 @@ pub(super) fn start(
         failing: false,
         sync_scheduled: false,
     };
-    Ok(Started { machine, replayed, from: from.lsn })
+    Ok(Started { machine, replayed, from: from.lsn, found })
 }
 
 /// Commits a batch as a worker does.
