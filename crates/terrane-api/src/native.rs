@@ -12,6 +12,7 @@ mod keys;
 mod openapi;
 mod policies;
 mod queues;
+mod store;
 mod system;
 mod tokens;
 mod users;
@@ -45,6 +46,7 @@ pub mod types {
     pub use super::keys::{AccessKey, AccessKeyWithSecret, KeyPatch, NewKey, Rotation};
     pub use super::policies::{Policy, PolicyText, Validation, WhyAnswer, WhyRequest};
     pub use super::queues::{DrainRequest, DrainStatus, Queue, QueueSelection};
+    pub use super::store::{Backup, MadeBackup, NewBackup};
     pub use super::system::{ComponentHealth, Health, HistorySeries, ServerStatus};
     pub use super::tokens::{NewToken, Token, TokenWithText};
     pub use super::users::{NewUser, User, UserPatch};
@@ -89,6 +91,7 @@ impl Native {
             .merge(buckets::routes())
             .merge(queues::routes())
             .merge(completions::routes())
+            .merge(store::routes())
             .with_state(app.clone());
         Self { open: system::open_routes().with_state(app.clone()), signed, app }
     }

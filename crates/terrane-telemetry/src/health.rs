@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use serde::{Deserialize, Serialize};
+
+use crate::Registry;
 
 /// How a component is. Ordered from well to worst.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,9 +49,26 @@ pub struct Summary {
 #[derive(Clone, Debug, Default)]
 pub struct HealthRegistry {
     components: Arc<RwLock<BTreeMap<String, Report>>>,
+    gauges: Family<Component, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Component {
+    component: String,
 }
 
 impl HealthRegistry {
+    /// An empty registry whose state is also a metric: `terrane_health` by component, 0 ok, 1 degraded, 2 failed.
+    pub fn register(registry: &mut Registry) -> Self {
+        let health = Self::default();
+        registry.register(
+            "terrane_health",
+            "Health of components: 0 ok, 1 degraded, 2 failed",
+            health.gauges.clone(),
+        );
+        health
+    }
+
     /// Adds a component, which is well until it says otherwise. It is listed for as long as its handle lives.
     /// A second component of the same name replaces the first.
     pub fn component(&self, name: &str) -> HealthHandle {
@@ -99,12 +121,23 @@ impl HealthHandle {
         }
         report.status = status;
         report.cause = cause;
+        let level = match status {
+            Status::Ok => 0,
+            Status::Degraded => 1,
+            Status::Failed => 2,
+        };
+        self.registry.gauges.get_or_create(&self.label()).set(level);
+    }
+
+    fn label(&self) -> Component {
+        Component { component: self.name.clone() }
     }
 }
 
 impl Drop for HealthHandle {
     fn drop(&mut self) {
         self.registry.components.write().remove(&self.name);
+        self.registry.gauges.remove(&self.label());
     }
 }
 
@@ -114,7 +147,8 @@ mod tests {
 
     #[test]
     fn the_worst_component_decides() {
-        let health = HealthRegistry::default();
+        let metrics = crate::Metrics::new();
+        let health = metrics.with(HealthRegistry::register);
         assert_eq!(health.summary().status, Status::Ok);
         let objects = health.component("objects");
         let store = health.component("store");
@@ -123,11 +157,13 @@ mod tests {
         store.failed("fsync failed");
         let summary = health.summary();
         assert_eq!(summary.status, Status::Failed);
+        assert!(metrics.render().contains("terrane_health{component=\"store\"} 2\n"));
         assert_eq!(summary.components["objects"].cause.as_deref(), Some("disk is 97 % full"));
         store.ok();
         objects.ok();
         assert_eq!(health.summary().status, Status::Ok);
         drop(store);
+        assert!(!metrics.render().contains("store"));
         assert_eq!(health.summary().components.len(), 1);
     }
 

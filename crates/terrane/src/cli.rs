@@ -12,6 +12,7 @@ mod policy;
 mod progress;
 mod queue;
 mod status;
+mod store;
 mod token;
 mod user;
 
@@ -70,6 +71,9 @@ enum Command {
     Token(token::Args),
     /// Policies of an account.
     Policy(policy::Args),
+    /// The transactional store: back up, restore, check.
+    #[command(subcommand)]
+    Store(store::Verb),
     /// Make a new root key, offline: for who owns the data directory and lost the key.
     ResetRootKey,
     /// Print completions for a shell.
@@ -109,6 +113,7 @@ async fn command(cli: Cli) -> anyhow::Result<()> {
         Command::Key(args) => key::run(&connect.client()?, &out, args).await,
         Command::Token(args) => token::run(&connect.client()?, &out, args).await,
         Command::Policy(args) => policy::run(&connect.client()?, &out, args).await,
+        Command::Store(verb) => store::run(connect, &out, verb).await,
         Command::ResetRootKey => server::reset_root_key(&connect.data_dir_or_default(), &out).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "terrane", &mut std::io::stdout());

@@ -5,7 +5,7 @@ mod config;
 mod datadir;
 mod monitor;
 mod objects;
-mod root_key;
+mod offline;
 mod signals;
 
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 use terrane_telemetry::logs;
 use tokio::net::TcpListener;
 
-pub(crate) use self::root_key::reset_root_key;
+pub(crate) use self::offline::{check_store, reset_root_key, restore_store};
 
 use self::assemble::{Running, Start};
 use self::config::{Config, TlsSection};

@@ -3,7 +3,7 @@
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::{accounts, buckets, completions, keys, policies, queues, system, tokens, users};
+use super::{accounts, buckets, completions, keys, policies, queues, store, system, tokens, users};
 use crate::problem::Problem;
 
 #[derive(OpenApi)]
@@ -25,6 +25,7 @@ use crate::problem::Problem;
         buckets::list, buckets::create, buckets::show, buckets::change, buckets::delete,
         queues::list, queues::pause, queues::resume, queues::drain,
         completions::operation, completions::completions,
+        store::list, store::create,
     ),
     components(schemas(Problem)),
     security(("signature" = []), ("token" = [])),

@@ -24,6 +24,19 @@ impl Progress {
         Self { bar, began: Instant::now() }
     }
 
+    /// Waits for work whose length nobody knows; after two seconds something turns.
+    pub(crate) async fn spin<T>(what: &'static str, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        if let Ok(done) = tokio::time::timeout(PATIENCE, work.as_mut()).await {
+            return done;
+        }
+        let spinner = ProgressBar::new_spinner().with_message(what);
+        spinner.enable_steady_tick(Duration::from_millis(100));
+        let done = work.await;
+        spinner.finish_and_clear();
+        done
+    }
+
     /// So much is done.
     pub(crate) fn set(&self, done: u64) {
         if self.bar.is_hidden() && self.began.elapsed() >= PATIENCE {

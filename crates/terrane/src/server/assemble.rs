@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use terrane_api::{App, AuthGate, FrontDoor, FrontMetrics, Installation, Native, Server, Sts, Tls};
-use terrane_auth::{Auth, KeyService, NewAccessKey};
+use terrane_auth::{Auth, AuthMetrics, KeyService, NewAccessKey};
 use terrane_objects::service::ObjectService;
 use terrane_s3::{S3Config, S3Front};
 use terrane_store::{EmbeddedConfig, PostgresConfig, Store};
@@ -56,7 +56,7 @@ impl Start<'_> {
         let tls = self.config.tls_files().map(Tls::load).transpose().context("HTTPS cannot be offered")?;
         let watch = self.watch()?;
         let store = self.open_store().await?;
-        let (auth, root) = open_auth(self.data, &store, self.config).await?;
+        let (auth, root) = open_auth(self.data, &store, self.config, &watch.metrics).await?;
         let objects = Objects::open(self.data, self.config, &watch.metrics).await?;
         let door = self.front_door(&watch, &store, &auth, objects.service())?;
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -82,7 +82,8 @@ impl Start<'_> {
         let audit_metrics = metrics.with(AuditMetrics::register);
         let audit = AuditLog::open(&self.data.path("audit"), self.config.audit(), audit_metrics)
             .context("cannot open the audit log")?;
-        Ok(Watch { metrics, health: HealthRegistry::default(), history, audit })
+        let health = metrics.with(HealthRegistry::register);
+        Ok(Watch { metrics, health, history, audit })
     }
 
     async fn open_store(&self) -> anyhow::Result<Store> {
@@ -159,9 +160,10 @@ async fn open_auth(
     data: &DataDir,
     store: &Store,
     config: &Config,
+    metrics: &Metrics,
 ) -> anyhow::Result<(Auth, Option<NewAccessKey>)> {
     let keys = open_keys(data, store).await?;
-    let auth = Auth::new(store.clone(), keys, config.auth());
+    let auth = Auth::new(store.clone(), keys, config.auth(metrics.with(AuthMetrics::register)));
     let root = auth.ensure_root().await.context("cannot find or make the root account")?;
     if root.created {
         tracing::info!("root account made");

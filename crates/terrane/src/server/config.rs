@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 use terrane_api::{ServerConfig, TlsFiles};
 use terrane_auth::sigv4::Rules;
-use terrane_auth::{AuthConfig, RateLimit};
+use terrane_auth::{AuthConfig, AuthMetrics, RateLimit};
 use terrane_telemetry::audit::AuditConfig;
 use terrane_telemetry::history::HistoryConfig;
 use terrane_telemetry::logs::{self, LogFormat};
@@ -221,7 +221,7 @@ impl Config {
     }
 
     /// What signatures must fulfil, and limits.
-    pub(crate) fn auth(&self) -> AuthConfig {
+    pub(crate) fn auth(&self, metrics: AuthMetrics) -> AuthConfig {
         let limit = self.auth.requests_per_second.map(|per_second| RateLimit {
             per_second,
             burst: self.auth.burst.unwrap_or(per_second.saturating_mul(2)),
@@ -234,6 +234,7 @@ impl Config {
             staleness_max: Duration::from_millis(self.auth.staleness_ms),
             cache_entries_max: self.auth.cache_entries,
             default_rate_limit: limit,
+            metrics,
             ..AuthConfig::default()
         }
     }
@@ -286,5 +287,36 @@ mod tests {
         ] {
             assert!(Config::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    /// The page names every key with its default. Keys without one are commented out.
+    #[test]
+    fn the_page_says_what_the_code_says() {
+        let page = include_str!("../../../../docs/configuration.md");
+        let mut examples = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+        let (all, tls) = (examples.next().unwrap(), examples.next().unwrap());
+        let config = Config::parse(all).unwrap();
+        assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+        assert!(Config::parse(tls).unwrap().tls_files().is_some());
+        // A key that the page forgets is found by taking one away from what serde expects.
+        for key in expected_keys() {
+            let named =
+                all.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} = ")));
+            assert!(named, "docs/configuration.md does not name {key}");
+        }
+    }
+
+    /// All keys of all sections, as serde's errors about unknown keys list them.
+    fn expected_keys() -> Vec<String> {
+        let mut keys = Vec::new();
+        for section in ["", "[listen]", "[auth]", "[objects]", "[objects.load]", "[telemetry]"] {
+            let error =
+                toml::from_str::<Config>(&format!("{section}\nno-such-key = 1")).unwrap_err().to_string();
+            let (_, listed) = error.split_once("expected one of ").unwrap();
+            keys.extend(listed.split('`').skip(1).step_by(2).map(ToOwned::to_owned));
+        }
+        let sections = ["listen", "tls", "auth", "objects", "telemetry", "load"];
+        keys.retain(|key| !sections.contains(&&**key));
+        keys
     }
 }
