@@ -199,6 +199,10 @@ fn finish(response: &mut Response<Body>, id: &RequestId, resource: &str, head: b
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(X_AMZ_REQUEST_ID.clone(), value);
     }
+    // s3s has no status but 200 for HEAD.
+    if head && response.headers().contains_key(header::CONTENT_RANGE) && response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
     let status = response.status();
     if status == StatusCode::NOT_MODIFIED {
         response.headers_mut().remove(header::CONTENT_TYPE);

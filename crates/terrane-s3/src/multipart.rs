@@ -224,20 +224,20 @@ impl Api {
         self.may_key(&caller, "s3:PutObject", &bucket, Some(&input.key), Some(Right::Write)).await?;
         let named = named_parts(input.multipart_upload.take())?;
         let id = UploadId(input.upload_id.clone());
-        let attrs = match self.store.upload(&bucket, &input.key, &id).await {
-            Ok(upload) => self.assembled(&bucket, &input, upload, &named).await?,
+        let (attrs, repeated) = match self.store.upload(&bucket, &input.key, &id).await {
+            Ok(upload) => (self.assembled(&bucket, &input, upload, &named).await?, false),
             // Perhaps completed by an earlier request whose answer was lost: the store knows.
             Err(ObjectError::NoSuchUpload) => {
                 let tags = named.iter().map(part_tag);
-                ObjectAttrs { etag: part_etag(tags), ..ObjectAttrs::default() }
+                (ObjectAttrs { etag: part_etag(tags), ..ObjectAttrs::default() }, true)
             }
             Err(error) => return Err(from_store(error)),
         };
         let parts = named.iter().map(completed).collect::<S3Result<Vec<_>>>()?;
-        let output = completed_output(&input, &attrs);
+        let mut output = completed_output(&input, &attrs);
         let complete = CompleteUpload {
             bucket: Arc::clone(&bucket),
-            key: input.key,
+            key: input.key.clone(),
             upload: id,
             parts,
             attrs,
@@ -245,8 +245,11 @@ impl Api {
             mode,
         };
         let written = self.store.complete_upload(complete).await.map_err(from_store)?;
-        let version_id = new_version(&bucket, &written);
-        let output = CompleteMultipartUploadOutput { version_id, ..output };
+        if repeated {
+            let object = self.store.get_object(&bucket, &input.key, Some(&written.version)).await;
+            output = completed_output(&input, &object.map_err(from_store)?.info().attrs);
+        }
+        output.version_id = new_version(&bucket, &written);
         Ok(S3Response::with_headers(output, modes::answered(&written)))
     }
 

@@ -129,14 +129,10 @@ impl Api {
         .check(&info.attrs.etag, info.modified)?;
         let selection = select(info, input.range, input.part_number)?;
         let with_sums = input.checksum_mode.as_ref().is_some_and(|m| m.as_str() == ChecksumMode::ENABLED);
-        let partial = selection.partial;
         let mut response = S3Response::new(describe(&bucket, info, &selection, with_sums));
         if !info.attrs.tags.is_empty() {
             let count = http::HeaderValue::from(info.attrs.tags.len());
             response.headers.insert(s3s::header::X_AMZ_TAGGING_COUNT, count);
-        }
-        if partial {
-            response.status = Some(http::StatusCode::PARTIAL_CONTENT);
         }
         Ok(response)
     }
