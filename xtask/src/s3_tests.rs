@@ -113,11 +113,7 @@ fn user(terrane: &Terrane, name: &str) -> Result<User> {
     };
     let account = text(&terrane.cli(&["account", "create", name])?, "id")?;
     let key = terrane.cli(&["key", "create", "--account", &account])?;
-    Ok(User {
-        account,
-        access_key: text(&key, "access_key_id")?,
-        secret_key: text(&key, "secret_access_key")?,
-    })
+    Ok(User { account, access_key: text(&key, "id")?, secret_key: text(&key, "secret")? })
 }
 
 /// The suite's configuration for this installation.
