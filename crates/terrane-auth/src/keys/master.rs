@@ -68,14 +68,17 @@ impl MasterFile {
         read(&self.next())
     }
 
-    /// Writes the first key; its directory is made if absent.
-    pub(super) fn create(&self, key: &MasterKey) -> Result<(), KeyError> {
-        if let Some(dir) = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io(dir))?;
+    /// Makes the first key. Of several processes that start at once, one makes it and the others take it.
+    pub(super) fn create(&self) -> Result<MasterKey, KeyError> {
+        let _lock = self.lock()?.ok_or(KeyError::MasterRotating)?;
+        if let Some(made) = self.read()? {
+            return Ok(made);
         }
+        let key = MasterKey::random();
         // By way of a rename, so that no crash leaves half a key under the final name.
-        self.write_next(key)?;
-        self.promote_next()
+        self.write_next(&key)?;
+        self.promote_next()?;
+        Ok(key)
     }
 
     pub(super) fn write_next(&self, key: &MasterKey) -> Result<(), KeyError> {
@@ -90,8 +93,11 @@ impl MasterFile {
         self.sync_dir()
     }
 
-    /// One rotation at a time, over all processes. `None`: another process rotates.
+    /// One rotation at a time, over all processes. `None`: another process rotates. Makes the directory.
     pub(super) fn lock(&self) -> Result<Option<File>, KeyError> {
+        if let Some(dir) = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io(dir))?;
+        }
         let mut path = self.path.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
@@ -148,8 +154,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = MasterFile::new(&dir.path().join("keys/master.key"));
         assert!(file.read().unwrap().is_none());
-        let key = MasterKey::random();
-        file.create(&key).unwrap();
+        let key = file.create().unwrap();
+        assert_eq!(file.create().unwrap().fingerprint(), key.fingerprint());
         assert_eq!(fs::metadata(file.path()).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(dir.path().join("keys")).unwrap().mode() & 0o777, 0o700);
         assert_eq!(file.read().unwrap().unwrap().fingerprint(), key.fingerprint());
@@ -160,7 +166,7 @@ mod tests {
     fn loose_modes_and_wrong_lengths_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let file = MasterFile::new(&dir.path().join("master.key"));
-        file.create(&MasterKey::random()).unwrap();
+        file.create().unwrap();
         for mode in [0o640, 0o604, 0o610, 0o666] {
             fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
             assert!(matches!(file.read(), Err(KeyError::NotPrivate { mode: m, .. }) if m == mode));

@@ -42,15 +42,15 @@ pub(super) async fn load(store: &Store, file: &MasterFile) -> Result<Masters, Ke
     match (stored, file.read()?, file.read_next()?) {
         // First start. A file put there beforehand is welcome; one cut off while being made is replaced.
         (None, Some(current), _) => Ok(Masters { current, previous: None }),
-        (None, None, _) => {
-            let current = MasterKey::random();
-            file.create(&current)?;
-            Ok(Masters { current, previous: None })
-        }
+        (None, None, _) => Ok(Masters { current: file.create()?, previous: None }),
         (Some(wanted), Some(current), _) if current.fingerprint() == wanted => {
             Ok(Masters { current, previous: None })
         }
         (Some(wanted), previous, Some(next)) if next.fingerprint() == wanted => {
+            if previous.is_none() {
+                // Somebody took the old key away before all was wrapped anew. This one must not be lost too.
+                file.promote_next()?;
+            }
             Ok(Masters { current: next, previous })
         }
         (Some(wanted), _, _) => {

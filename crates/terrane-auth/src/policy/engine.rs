@@ -44,6 +44,8 @@ pub struct PolicyProblem {
 #[derive(Debug)]
 pub(crate) struct AccountPolicies {
     set: PolicySet,
+    /// Whether any text has the word `context`: if none, the circumstances need not be put together.
+    uses_context: bool,
 }
 
 impl AccountPolicies {
@@ -53,12 +55,14 @@ impl AccountPolicies {
         stored: impl IntoIterator<Item = (&'a PolicyName, &'a str)>,
     ) -> Result<Self, PolicyProblem> {
         let mut set = PolicySet::new();
+        let mut uses_context = false;
         for (policy, text) in MANAGED {
             let id = PolicyId::new(format!("managed/{}", managed_id(policy)));
             let parsed = Policy::parse(Some(id), text).expect("a test parses the managed policies");
             set.add(parsed).expect("the two have different names");
         }
         for (name, text) in stored {
+            uses_context |= text.contains("context");
             let problem = |problem: String| PolicyProblem { name: name.to_string(), problem };
             let parsed = PolicySet::from_str(text).map_err(|error| problem(error.to_string()))?;
             let mut statements: Vec<&Policy> = parsed.policies().collect();
@@ -71,7 +75,7 @@ impl AccountPolicies {
                 set.add(statement.new_id(PolicyId::new(id))).map_err(|error| problem(error.to_string()))?;
             }
         }
-        Ok(Self { set })
+        Ok(Self { set, uses_context })
     }
 
     /// Asks the policies about a user.
@@ -83,6 +87,7 @@ impl AccountPolicies {
         resource: &Resource<'_>,
         context: &RequestContext,
     ) -> Verdict {
+        let context = self.uses_context.then_some(context);
         let Some((request, entities)) = assemble(user, managed, action, resource, context) else {
             // Cannot happen (attributes are plain values); if it does, nothing is allowed.
             return Verdict::Silent;
@@ -158,27 +163,39 @@ fn assemble(
     managed: &mut dyn Iterator<Item = ManagedPolicy>,
     action: &str,
     resource: &Resource<'_>,
-    context: &RequestContext,
+    context: Option<&RequestContext>,
 ) -> Option<(Request, Entities)> {
     let user_id = uid("User", user.as_str());
-    let action_id = uid("Action", action);
     let managed: HashSet<EntityUid> =
         managed.map(|policy| uid("ManagedPolicy", managed_id(policy))).collect();
     let attributes = HashMap::from([("name".to_owned(), text(user.as_str()))]);
-    let groups = actions::find(action).map(schema::groups_of).into_iter().flatten();
-    let groups = groups.map(|group| uid("Action", &group)).collect();
+    let action = action_entity(action);
+    let action_id = action.uid();
     let ((resource_id, attributes_of_it, parents), container) = resource_entities(resource);
     let mut entities = vec![
         Entity::new(user_id.clone(), attributes, managed).ok()?,
-        Entity::new_no_attrs(action_id.clone(), groups),
+        action,
         Entity::new(resource_id.clone(), attributes_of_it, parents).ok()?,
     ];
     if let Some((uid, attributes, parents)) = container {
         entities.push(Entity::new(uid, attributes, parents).ok()?);
     }
     let entities = Entities::from_entities(entities, None).ok()?;
-    let request = Request::new(user_id, action_id, resource_id, circumstances(context)?, None).ok()?;
+    let context = context.map_or_else(|| Some(Context::empty()), circumstances)?;
+    let request = Request::new(user_id, action_id, resource_id, context, None).ok()?;
     Some((request, entities))
+}
+
+/// An action with the groups that it is in; made once for those in the table.
+fn action_entity(name: &str) -> Entity {
+    static KNOWN: LazyLock<HashMap<&'static str, Entity>> = LazyLock::new(|| {
+        let entity = |action: &actions::Action| {
+            let groups = schema::groups_of(action).iter().map(|group| uid("Action", group)).collect();
+            Entity::new_no_attrs(uid("Action", action.name), groups)
+        };
+        actions::all().iter().map(|action| (action.name, entity(action))).collect()
+    });
+    KNOWN.get(name).cloned().unwrap_or_else(|| Entity::new_no_attrs(uid("Action", name), HashSet::new()))
 }
 
 fn circumstances(context: &RequestContext) -> Option<Context> {

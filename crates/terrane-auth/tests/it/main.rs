@@ -1,6 +1,8 @@
 //! The crate as its callers use it, over a store in memory; and against botocore, the signer that most
 //! clients share.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod authentication;
 mod authorization;
 mod botocore;

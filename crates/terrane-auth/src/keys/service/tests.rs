@@ -147,6 +147,21 @@ async fn a_rotation_cut_off_anywhere_is_finished_at_the_next_start() {
 }
 
 #[tokio::test]
+async fn the_only_copy_of_the_new_key_is_never_overwritten() {
+    let (_dir, path, store, _) = on_disk().await;
+    let keys = KeyService::open(store.clone(), &path).await.unwrap();
+    keys.rotate_master().await.unwrap();
+    let sealed = keys.seal(&account(9), PURPOSE, b"secret").await.unwrap();
+    // As if the rename had not been done and somebody had cleaned the old key away.
+    std::fs::rename(&path, path.with_extension("key.next")).unwrap();
+    let keys = KeyService::open(store.clone(), &path).await.unwrap();
+    assert!(path.exists());
+    keys.rotate_master().await.unwrap();
+    let again = KeyService::open(store, &path).await.unwrap();
+    assert_eq!(again.open_sealed(&account(9), PURPOSE, &sealed).await.unwrap().as_slice(), b"secret");
+}
+
+#[tokio::test]
 async fn two_rotations_at_once_do_not_mix() {
     let (_dir, path, store, sealed) = on_disk().await;
     let keys = KeyService::open(store.clone(), &path).await.unwrap();
