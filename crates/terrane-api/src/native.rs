@@ -108,7 +108,7 @@ impl Native {
             Err(problem) => problem.into_response(),
         };
         let mut call = note.take();
-        if response.status().is_client_error() || response.status().is_server_error() {
+        if is_foreign_error(&response) {
             call.error = Some(finish_error(id, &mut response).await);
         }
         response.extensions_mut().insert(call);
@@ -185,6 +185,13 @@ where
             format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()),
         )),
     }
+}
+
+/// An error that is not yet a document of ours.
+fn is_foreign_error(response: &Response<Body>) -> bool {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    (status.is_client_error() || status.is_server_error()) && kind != Some(b"application/json")
 }
 
 /// Makes every error a problem document with the request's ID, also those of the router and its extractors.

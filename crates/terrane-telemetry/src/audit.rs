@@ -152,6 +152,9 @@ impl AuditLog {
     }
 }
 
+/// How long events are gathered before they are written.
+const GATHER: Duration = Duration::from_millis(10);
+
 struct Writer {
     files: Files,
     /// Events appended since the last flush.
@@ -167,8 +170,9 @@ impl Writer {
             match queue.recv_timeout(Duration::from_secs(if idle { 3600 } else { 1 })) {
                 Ok(event) => {
                     self.write(&event);
-                    // All that waits goes out in one write.
-                    for event in queue.try_iter().take(1024) {
+                    // What comes within a moment goes out in one write; meanwhile no caller has to wake anybody.
+                    std::thread::sleep(GATHER);
+                    for event in queue.try_iter().take(self.files.config.queue_max) {
                         self.write(&event);
                     }
                     self.flush();

@@ -24,7 +24,7 @@ use clap_complete::Shell;
 use self::client::CallError;
 use self::connect::Connect;
 use self::output::Format;
-pub(crate) use self::output::Output;
+pub(crate) use self::output::{Output, say};
 use crate::server;
 
 /// A storage cloud for your own machines.
@@ -116,8 +116,9 @@ async fn command(cli: Cli) -> anyhow::Result<()> {
         Command::Store(verb) => store::run(connect, &out, verb).await,
         Command::ResetRootKey => server::reset_root_key(&connect.data_dir_or_default(), &out).await,
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "terrane", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "terrane", &mut script);
+            say(String::from_utf8_lossy(&script))
         }
     }
 }

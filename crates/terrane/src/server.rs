@@ -16,6 +16,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use terrane_telemetry::logs;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::offline::{check_store, reset_root_key, restore_store};
 
@@ -180,13 +181,14 @@ async fn run(dir: PathBuf, config: Config, roles: Vec<Role>, store: StoreChoice)
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; choose another --listen address or port, or --ports auto")
     })?;
-    let start = Start { data: &data, config: &config, roles: &roles, store };
+    let start =
+        Start { data: &data, config: &config, roles: &roles, store, closing: CancellationToken::new() };
     let running = tokio::select! {
         running = start.all(listener) => running?,
         name = signals.stop() => bail!("stopped by {name} before it was ready"),
     };
     tracing::info!(ready_ms = began.elapsed().as_millis(), address = %running.address(), "ready");
-    running.greet();
+    running.greet()?;
     let name = signals.stop().await;
     tracing::info!(signal = name, "stopping");
     tokio::select! {

@@ -10,6 +10,7 @@ use terrane_store::Store;
 use terrane_telemetry::Metrics;
 use terrane_telemetry::health::HealthRegistry;
 use terrane_telemetry::history::History;
+use tokio_util::sync::CancellationToken;
 
 /// Facts about an installation that do not change while it runs.
 #[derive(Clone, Debug)]
@@ -40,4 +41,6 @@ pub struct App {
     pub health: HealthRegistry,
     /// Facts.
     pub installation: Installation,
+    /// Cancelled when the server is about to stop: long polls and event streams end.
+    pub closing: CancellationToken,
 }

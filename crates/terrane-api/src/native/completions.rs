@@ -147,12 +147,13 @@ pub(super) async fn completions(
     }
     let max = query.max.unwrap_or(100).clamp(1, MAX);
     let wait = Duration::from_secs(query.wait_seconds).min(WAIT_MAX);
-    let found = app.objects.completions(call.account(), query.after, max, wait).await?;
+    let found = app.objects.completions(call.account(), query.after, max, wait);
+    let found = app.closing.run_until_cancelled(found).await.transpose()?.unwrap_or_default();
     Ok(Json(found.into_iter().map(Completion::from).collect::<Vec<_>>()).into_response())
 }
 
-/// One event per completion, for as long as the client listens. The store's failure ends the stream; the client
-/// comes back with `Last-Event-ID`.
+/// One event per completion, for as long as the client listens. The store's failure and the server's end end the
+/// stream; the client comes back with `Last-Event-ID`.
 fn events(
     app: Arc<App>,
     account: AccountId,
@@ -160,7 +161,8 @@ fn events(
 ) -> impl Stream<Item = Result<Event, Infallible>> + Send + 'static {
     let batches = stream::unfold((app, account, after), |(app, account, after)| async move {
         loop {
-            let found = app.objects.completions(&account, after, 100, WAIT_MAX).await;
+            let found = app.objects.completions(&account, after, 100, WAIT_MAX);
+            let found = app.closing.run_until_cancelled(found).await?;
             let found = found.inspect_err(|error| tracing::warn!(%error, "event stream ended")).ok()?;
             if let Some(last) = found.last().map(|completion| completion.cursor) {
                 return Some((stream::iter(found), (app, account, last)));

@@ -29,7 +29,7 @@ use crate::problem::Problem;
     ),
     components(schemas(Problem)),
     security(("signature" = []), ("token" = [])),
-    modifiers(&Security),
+    modifiers(&Security, &OperationIds),
 )]
 struct Document;
 
@@ -45,6 +45,23 @@ impl utoipa::Modify for Security {
         let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
         components.add_security_scheme("signature", SecurityScheme::ApiKey(ApiKey::Header(signature)));
         components.add_security_scheme("token", SecurityScheme::Http(token.build()));
+    }
+}
+
+/// Names operations by tag and handler, such as `queues_pause`: handlers of different things share names.
+struct OperationIds;
+
+impl utoipa::Modify for OperationIds {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for item in document.paths.paths.values_mut() {
+            let operations =
+                [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+            for operation in operations.into_iter().flatten() {
+                let tag = operation.tags.as_ref().and_then(|tags| tags.first());
+                operation.operation_id =
+                    tag.zip(operation.operation_id.as_ref()).map(|(tag, id)| format!("{tag}_{id}"));
+            }
+        }
     }
 }
 

@@ -170,13 +170,14 @@ pub(super) async fn drain(
     // A task of its own: it goes on when the caller has gone.
     let drained = tokio::spawn(async move { objects.drain_queue(request.class.as_deref()).await });
     let wait = Duration::from_secs(request.wait_seconds).min(DRAIN_WAIT_MAX);
-    let done = match tokio::time::timeout(wait, drained).await {
-        Ok(Ok(result)) => {
+    let drained = tokio::time::timeout(wait, drained);
+    let done = match app.closing.run_until_cancelled(drained).await {
+        Some(Ok(Ok(result))) => {
             result?;
             true
         }
-        Ok(Err(panicked)) => return Err(Problem::internal("draining failed", &panicked)),
-        Err(_) => false,
+        Some(Ok(Err(panicked))) => return Err(Problem::internal("draining failed", &panicked)),
+        Some(Err(_)) | None => false,
     };
     let status = if done { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(DrainStatus { done, queues: all(&app).await? })))

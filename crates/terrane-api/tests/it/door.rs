@@ -80,7 +80,7 @@ async fn mutating_calls_are_audited_and_no_others() {
             ("s3:PutObject", Some(200)),
             ("s3:PutObject", Some(403)),
             ("terrane:CreateAccount", Some(201)),
-            ("terrane:PauseQueue", Some(400)),
+            ("terrane:ControlQueues", Some(400)),
         ],
         "{lines:#?}"
     );

@@ -22,12 +22,14 @@ use terrane_telemetry::health::HealthRegistry;
 use terrane_telemetry::history::{History, HistoryConfig};
 use terrane_types::Region;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) const DOMAIN: &str = "s3.terrane.test";
 
 /// A running front door and everything behind it.
 pub(crate) struct Fixture {
     pub(crate) server: Server,
+    pub(crate) closing: CancellationToken,
     pub(crate) auth: Auth,
     pub(crate) root: NewAccessKey,
     pub(crate) audit: AuditLog,
@@ -58,6 +60,7 @@ impl Fixture {
         let s3_config = S3Config { domains: vec![DOMAIN.to_owned()], ..S3Config::default() };
         let gate = Arc::new(AuthGate(auth.clone()));
         let s3 = metrics.with(|registry| S3Front::new(objects.clone(), gate, s3_config, registry)).unwrap();
+        let closing = CancellationToken::new();
         let native = Native::new(App {
             auth: auth.clone(),
             objects,
@@ -66,6 +69,7 @@ impl Fixture {
             history: history.clone(),
             health: health.clone(),
             installation: installation(dir.path()),
+            closing: closing.clone(),
         });
         let front_metrics = metrics.with(FrontMetrics::register);
         let door = FrontDoor {
@@ -81,7 +85,7 @@ impl Fixture {
         // Fails only if another test did it before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { server, auth, root, audit, health, history, metrics, http, dir }
+        Self { server, closing, auth, root, audit, health, history, metrics, http, dir }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -122,6 +126,19 @@ impl Fixture {
         signer.sign(&mut parts, Body::Bytes(&body), SystemTime::now()).unwrap();
         let request: reqwest::Request = http::Request::from_parts(parts, body).try_into().unwrap();
         self.http.execute(request).await.unwrap()
+    }
+
+    /// Opens the stream of completions behind a cursor. Its head has come: the call is in progress.
+    pub(crate) async fn events(&self, after: &str) -> reqwest::Response {
+        let request = http::Request::get(self.url("/_terrane/v1/completions"))
+            .header("accept", "text/event-stream")
+            .header("last-event-id", after);
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        self.signer("terrane").sign(&mut parts, Body::Bytes(b""), SystemTime::now()).unwrap();
+        let request: reqwest::Request = http::Request::from_parts(parts, "").try_into().unwrap();
+        let response = self.http.execute(request).await.unwrap();
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        response
     }
 
     /// A native call of the root.

@@ -11,7 +11,7 @@ fn checked_in() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../openapi/terrane.json")
 }
 
-/// To bring the file up to date after a wanted change: `cargo xtask codegen`, or
+/// To bring the file up to date after a wanted change:
 /// `TERRANE_WRITE_OPENAPI=1 cargo test -p terrane-api --test it openapi`.
 #[test]
 fn the_description_has_not_drifted() {

@@ -3,7 +3,6 @@
 use futures::StreamExt;
 use http::Method;
 use serde_json::Value;
-use terrane_auth::sigv4::Body;
 
 use crate::fixture::{Fixture, PATIENCE};
 
@@ -23,14 +22,7 @@ async fn completions_come_by_poll_and_by_stream() {
     assert_eq!(poll[0]["operation"], operation, "{poll}");
     assert_eq!(poll[0]["event"], "ObjectCreated:Put");
 
-    let request = http::Request::get(door.url("/_terrane/v1/completions"))
-        .header("accept", "text/event-stream")
-        .header("last-event-id", poll[0]["cursor"].to_string());
-    let (mut parts, ()) = request.body(()).unwrap().into_parts();
-    door.signer("terrane").sign(&mut parts, Body::Bytes(b""), std::time::SystemTime::now()).unwrap();
-    let request: reqwest::Request = http::Request::from_parts(parts, "").try_into().unwrap();
-    let response = door.http.execute(request).await.unwrap();
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let response = door.events(&poll[0]["cursor"].to_string()).await;
     door.signed(&s3, Method::PUT, "/bucket/second", b"2").await;
     let mut chunks = response.bytes_stream();
     let event = tokio::time::timeout(PATIENCE, async {

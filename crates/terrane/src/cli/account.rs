@@ -83,8 +83,7 @@ pub(crate) async fn run(client: &Client, out: &Output, verb: Verb) -> anyhow::Re
         }
         Verb::Delete { account } => {
             client.delete(&path(&account)).await?;
-            out.done(format_args!("account {account} deleted"));
-            return Ok(());
+            return out.done(format_args!("account {account} deleted"));
         }
         Verb::Create { name } => client.post("/_terrane/v1/accounts", &NewAccount { name }).await?,
         Verb::Show { account } => client.get(&path(&account)).await?,

@@ -68,8 +68,7 @@ pub(crate) async fn run(client: &Client, out: &Output, verb: Verb) -> anyhow::Re
         }
         Verb::Delete { bucket } => {
             client.delete(&path(&bucket)).await?;
-            out.done(format_args!("bucket {bucket} deleted"));
-            return Ok(());
+            return out.done(format_args!("bucket {bucket} deleted"));
         }
         Verb::Create { bucket, mode } => {
             let write_mode = mode.filter(|mode| mode != "auto");

@@ -80,8 +80,7 @@ pub(crate) async fn run(client: &Client, out: &Output, args: Args) -> anyhow::Re
         }
         Verb::Delete { key } => {
             client.delete(&path(&key)).await?;
-            out.done(format_args!("key {key} deleted"));
-            return Ok(());
+            return out.done(format_args!("key {key} deleted"));
         }
         Verb::Enable { key } => (key, KeyPatch { status: Some("enabled".to_owned()), expires_seconds: None }),
         Verb::Disable { key } => {

@@ -1,6 +1,7 @@
 //! Printing results: tables for people, JSON for programs.
 
 use std::fmt::Display;
+use std::io::Write;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
@@ -33,26 +34,30 @@ impl Output {
         table: impl FnOnce(&T) -> D,
     ) -> anyhow::Result<()> {
         match self.format {
-            Format::Json => println!("{}", serde_json::to_string_pretty(value)?),
-            Format::Table => println!("{}", table(value)),
+            Format::Json => say(serde_json::to_string_pretty(value)?),
+            Format::Table => say(table(value)),
         }
-        Ok(())
     }
 
     /// Prints a line of a stream: compact JSON, or what the closure makes of it.
     pub(crate) fn line<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
         match self.format {
-            Format::Json => println!("{}", serde_json::to_string(value)?),
-            Format::Table => println!("{}", text(value)),
+            Format::Json => say(serde_json::to_string(value)?),
+            Format::Table => say(text(value)),
         }
-        Ok(())
     }
 
     /// Says that something was done; silent in JSON, where the exit code says it.
-    pub(crate) fn done(self, text: impl Display) {
-        if self.format == Format::Table {
-            println!("{text}");
-        }
+    pub(crate) fn done(self, text: impl Display) -> anyhow::Result<()> {
+        if self.format == Format::Table { say(text) } else { Ok(()) }
+    }
+}
+
+/// A line on standard output. Whoever reads it may have seen enough and gone (`| head`).
+pub(crate) fn say(text: impl Display) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

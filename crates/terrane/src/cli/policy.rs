@@ -117,8 +117,7 @@ pub(crate) async fn run(client: &Client, out: &Output, args: Args) -> anyhow::Re
         }
         Verb::Delete { name } => {
             client.delete(&path(&name)).await?;
-            out.done(format_args!("policy {name} deleted"));
-            Ok(())
+            out.done(format_args!("policy {name} deleted"))
         }
     }
 }

@@ -71,8 +71,7 @@ pub(crate) async fn run(client: &Client, out: &Output, args: Args) -> anyhow::Re
         }
         Verb::Delete { token } => {
             client.delete(&format!("{base}/{}", encode(&token))).await?;
-            out.done(format_args!("token {token} deleted"));
-            Ok(())
+            out.done(format_args!("token {token} deleted"))
         }
     }
 }

@@ -74,8 +74,7 @@ pub(crate) async fn run(client: &Client, out: &Output, args: Args) -> anyhow::Re
         Verb::List => return list(client, out, &base).await,
         Verb::Delete { name } => {
             client.delete(&path(&name)).await?;
-            out.done(format_args!("user {name} deleted"));
-            return Ok(());
+            return out.done(format_args!("user {name} deleted"));
         }
         Verb::Create { name, policies } => {
             client.post(&base, &NewUser { name, managed_policies: policies }).await?

@@ -16,12 +16,14 @@ use terrane_telemetry::health::HealthRegistry;
 use terrane_telemetry::history::History;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
 use super::datadir::{CREDENTIALS, DataDir, ENDPOINTS};
 use super::monitor::Monitor;
 use super::objects::Objects;
 use super::{Role, StoreChoice};
+use crate::cli::say;
 
 /// What a server is started from.
 pub(super) struct Start<'a> {
@@ -29,11 +31,13 @@ pub(super) struct Start<'a> {
     pub(super) config: &'a Config,
     pub(super) roles: &'a [Role],
     pub(super) store: StoreChoice,
+    pub(super) closing: CancellationToken,
 }
 
 /// A server that answers.
 pub(super) struct Running {
     server: Server,
+    closing: CancellationToken,
     objects: Objects,
     store: Store,
     audit: AuditLog,
@@ -72,7 +76,16 @@ impl Start<'_> {
             tokio::spawn(monitor.run(self.config.objects.reserve.0)),
         ];
         let data_dir = self.data.root().display().to_string();
-        Ok(Running { server, objects, store, audit: watch.audit, watchers, url, data_dir })
+        Ok(Running {
+            server,
+            closing: self.closing,
+            objects,
+            store,
+            audit: watch.audit,
+            watchers,
+            url,
+            data_dir,
+        })
     }
 
     fn watch(&self) -> anyhow::Result<Watch> {
@@ -125,6 +138,7 @@ impl Start<'_> {
             history: watch.history.clone(),
             health: watch.health.clone(),
             installation,
+            closing: self.closing.clone(),
         });
         Ok(FrontDoor {
             s3,
@@ -221,9 +235,9 @@ impl Running {
     }
 
     /// Says what to try next.
-    pub(super) fn greet(&self) {
+    pub(super) fn greet(&self) -> anyhow::Result<()> {
         let Self { url, data_dir, .. } = self;
-        println!(
+        say(format_args!(
             "Terrane is ready.\n\n  \
              API and S3   {url}\n  \
              metrics      {url}/_terrane/metrics\n  \
@@ -232,11 +246,12 @@ impl Running {
              export AWS_ENDPOINT_URL={url} AWS_SHARED_CREDENTIALS_FILE={data_dir}/run/credentials\n  \
              aws s3 mb s3://first && aws s3 cp README.md s3://first/ && aws s3 ls s3://first/\n  \
              terrane status --data-dir {data_dir}\n"
-        );
+        ))
     }
 
     /// Answers what was begun, then closes the stores.
     pub(super) async fn stop(self, patience: Duration) {
+        self.closing.cancel();
         if !self.server.stop(patience).await {
             tracing::warn!("requests were still in progress and were cut");
         }
