@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use terrane_log::disk::Disk;
+
 use crate::space::SpaceProbe;
 
 pub use terrane_keymap::class::WriteMode;
@@ -44,6 +46,8 @@ pub struct ObjectsConfig {
     pub compact_below_percent: u8,
     /// How often the collector looks for garbage.
     pub collect_interval: Duration,
+    /// Where the log lies; `None`: in a directory `log` of `dir`. Tests put disks there that fail.
+    pub log_disk: Option<Arc<dyn Disk>>,
     /// How free space is learnt; `None` asks the file system of `dir`.
     pub space: Option<Arc<dyn SpaceProbe>>,
 }
@@ -68,6 +72,7 @@ impl ObjectsConfig {
             completions_kept: 100_000,
             compact_below_percent: 50,
             collect_interval: Duration::from_secs(5),
+            log_disk: None,
             space: None,
         }
     }

@@ -78,7 +78,7 @@ mod tests {
         let bytes = meta.encode();
         assert_eq!(hex::encode(&bytes), "0100000001016b017600000107474c4143494552000103070165000180cab5ee01");
         assert_eq!(ObjectMeta::decode(&bytes).unwrap(), meta);
-        assert_eq!(hex::encode(encode_part(&part())), "pin");
+        assert_eq!(hex::encode(encode_part(&part())), "0103070165000180cab5ee01");
         assert_eq!(decode_part(&encode_part(&part())).unwrap(), part());
     }
 

@@ -46,6 +46,7 @@ pub struct Metrics {
     pub(crate) dead_letters: Counter,
     pub(crate) webhook_deliveries: Counter,
     pub(crate) webhook_failures: Counter,
+    pub(crate) webhook_dead_letters: Counter,
     pub(crate) corrupt_reads: Counter,
 }
 
@@ -100,6 +101,12 @@ impl Metrics {
                 Counter::default(),
             ),
             webhook_failures: add(r, "webhook_failures", "Failed webhook attempts", Counter::default()),
+            webhook_dead_letters: add(
+                r,
+                "webhook_dead_letters",
+                "Completions that a webhook never took",
+                Counter::default(),
+            ),
             corrupt_reads: add(r, "corrupt_reads", "Reads that met damaged bytes", Counter::default()),
         }
     }

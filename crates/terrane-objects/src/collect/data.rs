@@ -8,13 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use terrane_keymap::head::{HeadData, RowHead};
 use terrane_keymap::keymap::referrers_of;
 use terrane_keymap::reader::RowReader;
 use terrane_keymap::record::{Data, RowState};
 use terrane_keymap::write::{Op, WriteError, WriteRequest};
 use terrane_keymap::{Extent, Input, RowId};
+use tokio::sync::OnceCell;
 
 use crate::data::{DataError, ExtentReader, StagedExtents, framed_len};
 use crate::driver::{ReadView, extents_of};
@@ -25,6 +27,8 @@ use crate::store::{Store, stopped};
 /// Segments looked at and segments emptied in one round.
 const SURVEY_MAX: usize = 64;
 const VICTIMS_MAX: usize = 4;
+/// Rows moved at a time.
+const MOVES_MAX: usize = 16;
 
 fn unreadable(error: impl std::fmt::Display) -> ObjectError {
     ObjectError::Unavailable(error.to_string())
@@ -79,17 +83,32 @@ pub(super) fn survey(store: &Store) -> Result<()> {
 /// Segments that are mostly dead, those that hold the least first. What only pending rows refer to counts as live.
 async fn victims(store: &Arc<Store>) -> Result<Vec<u64>> {
     let below = u64::from(store.config.compact_below_percent);
+    // A segment that still takes bodies is closed if enough of it is garbage, or if every byte counts.
+    let enough = if store.space.admits(0) { store.config.data_segment_bytes / 4 } else { 0 };
+    for open in store.data.segments().iter().filter(|s| !s.sealed && s.surveyed && s.bytes > enough) {
+        if open.live_bytes * 100 <= open.bytes * below {
+            store.data.seal(open.segment);
+        }
+    }
     let mut candidates = store.data.segments();
     candidates.retain(|s| s.surveyed && s.sealed && !s.in_flight && s.live_bytes * 100 <= s.bytes * below);
     if candidates.is_empty() {
         return Ok(Vec::new());
     }
     let of: BTreeSet<u64> = candidates.iter().map(|s| s.segment).collect();
-    let pending = {
+    let look = {
         let store = store.clone();
-        tokio::task::spawn_blocking(move || pending_extents(&store, &store.driver.view(), &of)).await
+        move || {
+            let view = store.driver.view();
+            let pending = pending_extents(&store, &view, &of)?;
+            let waiting = pending.iter().filter(|(row, _)| view.core.overlay.contains_key(row));
+            let waiting: BTreeSet<u64> = waiting.map(|(_, extent)| extent.segment).collect();
+            Ok::<_, ObjectError>((pending.into_iter().map(|(_, e)| e).collect::<BTreeSet<Extent>>(), waiting))
+        }
     };
-    let pending: BTreeSet<Extent> = pending.map_err(unreadable)??.into_iter().map(|(_, e)| e).collect();
+    let (pending, waiting) = tokio::task::spawn_blocking(look).await.map_err(unreadable)??;
+    // A row that waits for the keymap is not moved before it is there.
+    candidates.retain(|s| !waiting.contains(&s.segment));
     for extent in pending {
         let bytes = candidates.iter_mut().find(|s| s.segment == extent.segment).map(|s| &mut s.live_bytes);
         bytes.into_iter().for_each(|bytes| *bytes += framed_len(extent.len));
@@ -164,10 +183,12 @@ async fn empty(store: &Arc<Store>, victims: &BTreeSet<u64>) -> Result<BTreeSet<u
     // The shard has heard of the condemnation when it answers: no later write refers to the victims.
     store.driver.sync().await.map_err(stopped)?;
     let rows: BTreeSet<RowId> = referred_now(store, victims).await?.into_iter().map(|(row, _)| row).collect();
-    let mut moves = Moves { store, victims, placed: BTreeMap::new() };
-    for row in rows {
-        moves.row(row).await?;
+    let moves = Moves { store, victims, placed: Mutex::default() };
+    let mut running = stream::iter(rows).map(|row| moves.row(row)).buffer_unordered(MOVES_MAX);
+    while let Some(moved) = running.next().await {
+        moved?;
     }
+    drop(running);
     drop(moves);
     store.driver.sync().await.map_err(stopped)?;
     let left = referred_now(store, victims).await?;
@@ -181,17 +202,22 @@ async fn referred_now(store: &Arc<Store>, victims: &BTreeSet<u64>) -> Result<Vec
     tokio::task::spawn_blocking(work).await.map_err(unreadable)?
 }
 
-/// Moves rows one by one; bytes that several rows share are written once.
+/// The new place of an extent's bytes, in flight for as long as rows may follow.
+type Place = Arc<OnceCell<StagedExtents>>;
+
+/// Moves rows; bytes that several rows share are written once.
 struct Moves<'a> {
     store: &'a Arc<Store>,
     victims: &'a BTreeSet<u64>,
-    /// New places, in flight for as long as rows may follow.
-    placed: BTreeMap<Extent, StagedExtents>,
+    placed: Mutex<BTreeMap<Extent, Place>>,
 }
 
 impl Moves<'_> {
-    async fn row(&mut self, row: RowId) -> Result<()> {
+    async fn row(&self, row: RowId) -> Result<()> {
         let view = self.store.driver.view();
+        if view.core.overlay.contains_key(&row) {
+            return Ok(());
+        }
         let head = view.rows().get(&row).map_err(unreadable)?;
         let Some(head) = head.filter(|head| !head.is_tombstone()) else { return Ok(()) };
         let Ok((mut state, inline)) = records::read_state(&self.store.driver.reader, &head) else {
@@ -218,7 +244,7 @@ impl Moves<'_> {
     }
 
     /// Replaces extents in victims by new ones; false if there are none.
-    async fn replace(&mut self, state: &mut RowState, created: terrane_keymap::Lsn) -> Result<bool> {
+    async fn replace(&self, state: &mut RowState, created: terrane_keymap::Lsn) -> Result<bool> {
         let (RowState::Object(payload) | RowState::Part(payload)) = state else { return Ok(false) };
         payload.created = Some(created);
         let Data::Extents(old) = &payload.data else { return Ok(false) };
@@ -237,11 +263,13 @@ impl Moves<'_> {
         Ok(true)
     }
 
-    /// The new place of an extent's bytes.
-    async fn place(&mut self, extent: &Extent) -> Result<Vec<Extent>> {
-        if let Some(placed) = self.placed.get(extent) {
-            return Ok(placed.extents().to_vec());
-        }
+    async fn place(&self, extent: &Extent) -> Result<Vec<Extent>> {
+        let place = self.placed.lock().entry(*extent).or_default().clone();
+        let staged = place.get_or_try_init(|| self.rewrite(extent)).await?;
+        Ok(staged.extents().to_vec())
+    }
+
+    async fn rewrite(&self, extent: &Extent) -> Result<StagedExtents> {
         let failed = |error: DataError| ObjectError::Unavailable(format!("moving bytes: {error}"));
         let reader = ExtentReader::pin(&self.store.data, &[*extent], Arc::new(|_| {})).map_err(failed)?;
         let mut bytes = reader.stream(0..extent.len);
@@ -252,8 +280,6 @@ impl Moves<'_> {
         let mut staged = writer.finish().await.map_err(failed)?;
         staged.submit();
         self.store.metrics.data_moved_bytes.inc_by(extent.len);
-        let extents = staged.extents().to_vec();
-        self.placed.insert(*extent, staged);
-        Ok(extents)
+        Ok(staged)
     }
 }

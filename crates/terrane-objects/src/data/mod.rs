@@ -118,6 +118,11 @@ impl DataStore {
         self.shared.table.lock().set_live(segment, bytes);
     }
 
+    /// Has no further body follow in a segment, so that it can be compacted.
+    pub(crate) fn seal(&self, segment: u64) {
+        self.shared.table.lock().seal(segment);
+    }
+
     /// Forbids further copies of a segment's extents, if it is sealed and nothing in it is in flight.
     pub(crate) fn condemn(&self, segment: u64) -> bool {
         self.shared.table.lock().condemn(segment)
@@ -151,11 +156,6 @@ impl DataStore {
     /// Whether a segment was written by an earlier run.
     pub(crate) fn is_of_dead_incarnation(&self, segment: u64) -> bool {
         ids::epoch_of(segment) < self.shared.epoch
-    }
-
-    /// Whether a segment's file is here.
-    pub(crate) fn contains(&self, segment: u64) -> bool {
-        self.shared.table.lock().contains(segment)
     }
 }
 

@@ -176,10 +176,6 @@ impl Table {
         Ok(freed)
     }
 
-    pub(super) fn contains(&self, segment: u64) -> bool {
-        self.entries.contains_key(&segment)
-    }
-
     pub(super) fn pin(&mut self, dir: &Path, segment: u64) -> Result<Arc<Segment>, DataError> {
         let entry = self.entries.get_mut(&segment).ok_or(DataError::Gone(segment))?;
         if let Some(handle) = entry.handle.upgrade() {
@@ -211,6 +207,14 @@ impl Table {
         self.set_state(segment, State::Sealed);
     }
 
+    /// Takes a segment out of the pool, so that it can be compacted.
+    pub(super) fn seal(&mut self, segment: u64) {
+        if let Some(at) = self.pool.iter().position(|lease| lease.segment.id == segment) {
+            self.pool.swap_remove(at);
+            self.set_state(segment, State::Sealed);
+        }
+    }
+
     fn set_state(&mut self, segment: u64, state: State) {
         if let Some(entry) = self.entries.get_mut(&segment) {
             entry.state = state;
@@ -228,20 +232,22 @@ impl Entry {
 ///
 /// Until [`StagedExtents::submit`] they are the stager's alone: dropping cuts them off their segments where
 /// nothing follows them. From then on a log record may name them, so dropping merely ends their being in
-/// flight, and collection decides by the views.
+/// flight, and collection decides by the views. [`StagedExtents::retract`] is for when it certainly does not.
 pub(crate) struct StagedExtents {
     store: DataStore,
     extents: Vec<Extent>,
-    ours_alone: bool,
+    /// Whether nobody else ever named them.
+    fresh: bool,
+    submitted: bool,
 }
 
 impl StagedExtents {
     pub(super) fn written(store: DataStore, extents: Vec<Extent>) -> Self {
-        Self { store, extents, ours_alone: true }
+        Self { store, extents, fresh: true, submitted: false }
     }
 
     pub(super) fn held(store: DataStore, extents: Vec<Extent>) -> Self {
-        Self { store, extents, ours_alone: false }
+        Self { store, extents, fresh: false, submitted: false }
     }
 
     /// The extents in the order of the body.
@@ -251,7 +257,12 @@ impl StagedExtents {
 
     /// From here on a log record may name the extents.
     pub(crate) fn submit(&mut self) {
-        self.ours_alone = false;
+        self.submitted = true;
+    }
+
+    /// No log record names the extents after all.
+    pub(crate) fn retract(&mut self) {
+        self.submitted = false;
     }
 }
 
@@ -260,7 +271,8 @@ impl Drop for StagedExtents {
         for extent in self.extents.iter().rev() {
             let mut table = self.store.shared.table.lock();
             table.drop_in_flight(extent);
-            let lease = if self.ours_alone { table.lease_tail(extent) } else { None };
+            let ours_alone = self.fresh && !self.submitted;
+            let lease = if ours_alone { table.lease_tail(extent) } else { None };
             drop(table);
             if let Some(mut lease) = lease {
                 let cut = lease.segment.set_len(extent.offset);

@@ -64,6 +64,8 @@ pub(super) struct Owner {
     last_tick: Instant,
     last_time: Timestamp,
     closing: bool,
+    /// The shard has given up: it syncs and drains nothing any more.
+    stopped: bool,
 }
 
 impl Owner {
@@ -80,6 +82,7 @@ impl Owner {
             last_tick: Instant::now(),
             last_time: Timestamp::default(),
             closing: false,
+            stopped: false,
         }
     }
 
@@ -164,10 +167,16 @@ impl Owner {
 
     fn request(&mut self, request: Request, inputs: &mut Vec<Input>) {
         match request {
-            Request::Write { request, staged, reply } => {
+            Request::Write { request, mut staged, reply } => {
+                // A record may name the staged bytes: whatever happens from here on, they are not cut off.
+                if let Some(staged) = &mut staged {
+                    staged.submit();
+                }
                 let op_ref = self.wait(Waiter::Write(reply, staged));
                 inputs.push(Input::Write { op_ref, request });
             }
+            // Dropped replies tell that the store has stopped.
+            Request::Sync(_) | Request::Drain(..) if self.stopped => {}
             Request::Sync(reply) => {
                 let op_ref = self.wait(Waiter::Done(reply));
                 inputs.push(Input::RequestSync { op_ref });
@@ -233,17 +242,17 @@ impl Owner {
             }
             Output::Stopped { why } => {
                 tracing::error!(%why, "the object store takes no more writes; restart it");
+                self.stopped = true;
+                self.waiters.retain(|_, waiter| matches!(waiter, Waiter::Write(..)));
             }
         }
     }
 
     fn reply(&mut self, op_ref: OpRef, result: Result<Box<Written>, WriteError>) {
         let Some(Waiter::Write(reply, mut staged)) = self.waiters.remove(&op_ref.0) else { return };
-        // A record names the staged bytes, or may do so: from here on views decide what becomes of them.
-        if matches!(result, Ok(_) | Err(WriteError::Unavailable(_)))
-            && let Some(staged) = &mut staged
-        {
-            staged.submit();
+        let refused = !matches!(result, Ok(_) | Err(WriteError::Unavailable(_)));
+        if let Some(staged) = staged.as_mut().filter(|_| refused) {
+            staged.retract();
         }
         // Whoever asked may have gone away.
         let _ = reply.send((result, staged));

@@ -80,11 +80,6 @@ impl RunFile {
         Ok(Self { path: path.into(), file, id, index, bloom, entries: footer.entries })
     }
 
-    /// Number of entries.
-    pub(crate) fn entries(&self) -> u64 {
-        self.entries
-    }
-
     /// The value of a key.
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, RunError> {
         if !self.bloom.may_contain(key) {
@@ -174,6 +169,19 @@ impl Iterator for RunScan<'_> {
             }
         }
         None
+    }
+}
+
+/// Decodes bytes as every part of a run, with right checksums too: damage that a checksum would not show.
+pub(crate) fn decode_anything(bytes: &Bytes) {
+    let resealed = |crc: u32| Bytes::from([&bytes[..], &crc.to_le_bytes()[..]].concat());
+    let _ = Footer::decode(bytes, 1);
+    let _ = Footer::decode(&resealed(format::block_crc(bytes, 1, 0)), 1).map(|footer| footer.fits(1 << 20));
+    let plain = resealed(crate::data::crc32c(bytes));
+    let _ = format::decode_index(&plain, bytes.len() as u64);
+    let _ = Bloom::decode(&plain).map(|bloom| bloom.may_contain(bytes));
+    if let Some(block) = Block::decode(resealed(format::block_crc(bytes, 1, 2)), 1, 2) {
+        assert!(block.count() <= bytes.len() / 8 + 1, "every entry takes eight bytes at least");
     }
 }
 

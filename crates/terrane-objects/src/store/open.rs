@@ -181,6 +181,7 @@ fn shard_config(config: &ObjectsConfig, start: u32) -> ShardConfig {
         workers_min: config.workers.0,
         workers_max: config.workers.1,
         thresholds: config.thresholds.clone(),
+        outbox_max: config.completions_kept.saturating_mul(4).max(10_000),
         ..ShardConfig::default()
     }
 }
@@ -198,8 +199,13 @@ fn start(config: &ObjectsConfig, engine: &Engine, epoch: u32) -> Result<(Shard, 
     let expected = log_end::load(&engine.snapshot()).map_err(damaged)?;
     let mut recovery = Recovery::new(shard_config(config, epoch), meta, convert::now());
     let from = recovery.replay_from().map(|locator| driver::place(locator).start());
-    let log_dir = config.dir.join("log");
-    let disk = FsDisk::open(&log_dir).map_err(|source| OpenError::Io { path: log_dir, source })?;
+    let disk = match config.log_disk.clone() {
+        Some(disk) => disk,
+        None => {
+            let dir = config.dir.join("log");
+            FsDisk::open(&dir).map_err(|source| OpenError::Io { path: dir, source })?
+        }
+    };
     let log_config = LogConfig {
         segment_bytes: config.log_segment_bytes,
         max_record_bytes: RECORD_BYTES_MAX.min(config.log_segment_bytes / 2),

@@ -7,11 +7,11 @@ use terrane_keymap::etag::Etag;
 use terrane_keymap::head::RowHead;
 use terrane_keymap::lookup;
 use terrane_keymap::record::{Data, Payload, RowState};
-use terrane_keymap::write::{NewData, NewPayload, Op, PartRef, WriteError, WriteRequest};
+use terrane_keymap::write::{NewData, NewPayload, Op, PartRef, WriteRequest};
 use terrane_keymap::{Lsn, Sub};
 
 use super::Store;
-use super::objects::payload;
+use super::objects::{Retries, payload};
 use super::stage::StagedBody;
 use super::view::{Seen, Stale, unreadable};
 use crate::convert;
@@ -19,8 +19,6 @@ use crate::meta::{self, ObjectMeta};
 use crate::records;
 use crate::service::*;
 
-/// Attempts to complete an upload whose parts change meanwhile.
-const COMPLETIONS_MAX: usize = 8;
 /// Parts of an upload (S3's limit).
 const PARTS_MAX: usize = 10_000;
 
@@ -136,7 +134,8 @@ impl Store {
         let upload = convert::upload_lsn(&complete.upload)?;
         let CompleteUpload { bucket, key, parts, attrs, condition, mode, .. } = complete;
         let wanted: Arc<[CompletedPart]> = parts.into();
-        for _ in 0..COMPLETIONS_MAX {
+        let mut retries = Retries::default();
+        loop {
             let (row_key, parts, given) = (key.clone(), wanted.clone(), attrs.clone());
             let read =
                 move |store: &Self, seen: &Seen| store.assemble(seen, &row_key, upload, &parts, &given);
@@ -159,11 +158,9 @@ impl Store {
             let request = WriteRequest { op, mode: convert::mode_request(mode) };
             match self.driver.write(request, None).await {
                 Ok(written) => return Ok(convert::written(&written, bucket.owner.as_str())),
-                Err(WriteError::Conflict | WriteError::SourceMoved(_)) => {}
-                Err(error) => return Err(convert::refusal(error, &bucket.name, None)),
+                Err(error) => retries.after(error, &bucket).await?,
             }
         }
-        Err(ObjectError::ConditionalConflict)
     }
 
     fn assemble(

@@ -39,7 +39,7 @@ fn deleted_bytes_come_back_and_the_rest_stays() {
         }
         let full = data_bytes(&store);
         let slow = b.open("key-11").await.unwrap();
-        let kept = |n: usize| n % 5 == 0;
+        let kept = |n: usize| n.is_multiple_of(5);
         let source = b.open("key-12").await.unwrap();
         b.copy(&source, "copy").await.unwrap();
         for n in (0..40).filter(|n| !kept(*n)) {

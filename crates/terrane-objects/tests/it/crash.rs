@@ -28,7 +28,7 @@ fn copy_dir(from: &Path, to: &Path) {
 
 /// What a power cut would leave: the keymap never knows more than the log, and the log never names bytes that
 /// were not written before.
-pub fn crash_image(from: &Path, to: &Path) {
+pub(crate) fn crash_image(from: &Path, to: &Path) {
     for part in ["keymap", "runs", "log", "data"] {
         copy_dir(&from.join(part), &to.join(part));
     }
@@ -38,7 +38,7 @@ pub fn crash_image(from: &Path, to: &Path) {
 fn what_was_acknowledged_survives_and_everything_listed_is_whole() {
     let dir = tempfile::tempdir().unwrap();
     let image = tempfile::tempdir().unwrap();
-    let size = |n: usize| if n % 10 == 0 { 40_000 } else { n % 3_000 };
+    let size = |n: usize| if n.is_multiple_of(10) { 40_000 } else { n % 3_000 };
     run(async {
         let store = open(config(dir.path())).await;
         let b = bucket(store.clone(), "bucket").await;
@@ -117,10 +117,10 @@ async fn fill(b: &Bucket) {
         ];
         let (key, mode) = (format!("key-{:03}", n % 120), explicit(mode[n % 3]));
         b.try_put(&key, &pattern(n * 700, n as u64), mode).await.unwrap();
-        if n % 7 == 0 {
+        if n.is_multiple_of(7) {
             b.delete_as(&format!("key-{:03}", n / 2), None, mode).await.unwrap();
         }
-        if n % 11 == 0
+        if n.is_multiple_of(11)
             && let Ok(source) = b.open(&format!("key-{:03}", n)).await
         {
             b.copy(&source, &format!("copy-{n}")).await.unwrap();

@@ -10,12 +10,12 @@ use terrane_objects::service::*;
 use terrane_objects::{Metrics, ObjectStore, ObjectsConfig};
 use terrane_types::AccountId;
 
-pub fn account() -> AccountId {
+pub(crate) fn account() -> AccountId {
     AccountId::root()
 }
 
 /// Small bounds, so that a test reaches them.
-pub fn config(dir: &Path) -> ObjectsConfig {
+pub(crate) fn config(dir: &Path) -> ObjectsConfig {
     ObjectsConfig {
         log_segment_bytes: 4 << 20,
         data_segment_bytes: 1 << 20,
@@ -25,43 +25,43 @@ pub fn config(dir: &Path) -> ObjectsConfig {
     }
 }
 
-pub async fn open(config: ObjectsConfig) -> ObjectStore {
+pub(crate) async fn open(config: ObjectsConfig) -> ObjectStore {
     ObjectStore::open(config, Metrics::register(&mut Registry::default())).await.unwrap()
 }
 
 /// Runs a test on a runtime of its own.
-pub fn run<F: Future>(test: F) -> F::Output {
+pub(crate) fn run<F: Future>(test: F) -> F::Output {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(test)
 }
 
-pub fn explicit(mode: ExplicitMode) -> ModeRequest {
+pub(crate) fn explicit(mode: ExplicitMode) -> ModeRequest {
     ModeRequest { explicit: Some(mode), priority: None }
 }
 
-pub fn pattern(len: usize, seed: u64) -> Bytes {
+pub(crate) fn pattern(len: usize, seed: u64) -> Bytes {
     // SplitMix64: no two seeds have a stretch in common.
     let mix = |x: u64| (x ^ (x >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb);
     let state = mix(mix(seed.wrapping_add(1)));
     (0..len as u64).map(|i| (mix(mix(state.wrapping_add(i))) >> 56) as u8).collect()
 }
 
-pub fn body(bytes: &Bytes) -> ByteStream {
+pub(crate) fn body(bytes: &Bytes) -> ByteStream {
     let chunks: Vec<_> = bytes.chunks(60_000).map(Bytes::copy_from_slice).map(Ok).collect();
     stream::iter(chunks).boxed()
 }
 
-pub fn attrs(etag: &str) -> ObjectAttrs {
+pub(crate) fn attrs(etag: &str) -> ObjectAttrs {
     ObjectAttrs { etag: etag.into(), ..ObjectAttrs::default() }
 }
 
 /// A bucket of some service.
 #[derive(Clone)]
-pub struct Bucket {
-    pub service: Arc<dyn ObjectService>,
-    pub info: Arc<BucketInfo>,
+pub(crate) struct Bucket {
+    pub(crate) service: Arc<dyn ObjectService>,
+    pub(crate) info: Arc<BucketInfo>,
 }
 
-pub async fn bucket(service: impl ObjectService, name: &str) -> Bucket {
+pub(crate) async fn bucket(service: impl ObjectService, name: &str) -> Bucket {
     let service: Arc<dyn ObjectService> = Arc::new(service);
     let info = match service.bucket(name).await {
         Ok(info) => info,
@@ -71,7 +71,7 @@ pub async fn bucket(service: impl ObjectService, name: &str) -> Bucket {
 }
 
 impl Bucket {
-    pub async fn try_put(&self, key: &str, bytes: &Bytes, mode: ModeRequest) -> Result<Written> {
+    pub(crate) async fn try_put(&self, key: &str, bytes: &Bytes, mode: ModeRequest) -> Result<Written> {
         let staged = self.service.stage(body(bytes), Some(bytes.len() as u64)).await?;
         let put = PutObject {
             bucket: self.info.clone(),
@@ -84,23 +84,23 @@ impl Bucket {
         self.service.put_object(put).await
     }
 
-    pub async fn put(&self, key: &str, bytes: &Bytes) -> Written {
+    pub(crate) async fn put(&self, key: &str, bytes: &Bytes) -> Written {
         self.try_put(key, bytes, ModeRequest::default()).await.unwrap()
     }
 
-    pub async fn open(&self, key: &str) -> Result<Arc<dyn ObjectHandle>> {
+    pub(crate) async fn open(&self, key: &str) -> Result<Arc<dyn ObjectHandle>> {
         self.service.get_object(&self.info, key, None).await
     }
 
-    pub async fn get(&self, key: &str) -> Result<Bytes> {
+    pub(crate) async fn get(&self, key: &str) -> Result<Bytes> {
         read(&*self.open(key).await?).await
     }
 
-    pub async fn delete(&self, key: &str) -> Written {
+    pub(crate) async fn delete(&self, key: &str) -> Written {
         self.delete_as(key, None, ModeRequest::default()).await.unwrap()
     }
 
-    pub async fn delete_as(
+    pub(crate) async fn delete_as(
         &self,
         key: &str,
         version: Option<VersionId>,
@@ -110,7 +110,7 @@ impl Bucket {
         self.service.delete_object(DeleteObject { bucket, key: key.into(), version, condition, mode }).await
     }
 
-    pub async fn copy(&self, source: &Arc<dyn ObjectHandle>, key: &str) -> Result<Written> {
+    pub(crate) async fn copy(&self, source: &Arc<dyn ObjectHandle>, key: &str) -> Result<Written> {
         let copy = CopyObject {
             source: source.clone(),
             source_bucket: self.info.clone(),
@@ -123,7 +123,7 @@ impl Bucket {
         self.service.copy_object(copy).await
     }
 
-    pub async fn page(&self, start: ListStart, max_keys: usize) -> ListPage {
+    pub(crate) async fn page(&self, start: ListStart, max_keys: usize) -> ListPage {
         let request = ListRequest {
             bucket: self.info.clone(),
             kind: ListKind::Current,
@@ -136,7 +136,7 @@ impl Bucket {
     }
 
     /// All keys, by pages.
-    pub async fn keys(&self) -> Vec<String> {
+    pub(crate) async fn keys(&self) -> Vec<String> {
         let (mut keys, mut start) = (Vec::new(), ListStart::Beginning);
         loop {
             let page = self.page(start, 1_000).await;
@@ -152,7 +152,7 @@ impl Bucket {
     }
 }
 
-pub async fn read(handle: &dyn ObjectHandle) -> Result<Bytes> {
+pub(crate) async fn read(handle: &dyn ObjectHandle) -> Result<Bytes> {
     let chunks: Vec<Bytes> = handle.read(0..handle.info().size).try_collect().await?;
     Ok(chunks.concat().into())
 }
