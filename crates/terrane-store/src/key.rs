@@ -12,6 +12,9 @@ pub const COMMIT_BYTES_MAX: usize = 8 << 20;
 /// Rows that one call of [`Tx::scan`](crate::Tx::scan) returns at most.
 pub const SCAN_ROWS_MAX: usize = 4096;
 
+/// Reads of one transaction that writes: keys and scanned ranges.
+pub const READS_MAX: usize = 65_536;
+
 /// All keys that begin with this byte are the store's own.
 pub(crate) const RESERVED: u8 = 0xff;
 

@@ -29,7 +29,7 @@ pub use check::{CheckReport, check};
 pub use engine::Row;
 pub use error::{Result, StoreError};
 pub use feed::{Cursor, Event, Feed, Page};
-pub use key::{COMMIT_BYTES_MAX, KEY_BYTES_MAX, KeyRange, SCAN_ROWS_MAX, VALUE_BYTES_MAX};
+pub use key::{COMMIT_BYTES_MAX, KEY_BYTES_MAX, KeyRange, READS_MAX, SCAN_ROWS_MAX, VALUE_BYTES_MAX};
 pub use local::EmbeddedConfig;
 pub use postgres::PostgresConfig;
 pub use sequence::Sequence;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use crate::engine::{EngineTx, Row};
-use crate::key::{COMMIT_BYTES_MAX, SCAN_ROWS_MAX, VALUE_BYTES_MAX, check_key, successor};
+use crate::key::{COMMIT_BYTES_MAX, READS_MAX, SCAN_ROWS_MAX, VALUE_BYTES_MAX, check_key, successor};
 use crate::{KeyRange, Result, StoreError};
 
 /// One attempt of a transaction: a handle, to be cloned freely within the closure.
@@ -51,7 +51,7 @@ impl Tx {
         if let Some(own) = state.writes.get(key) {
             return Ok(own.clone());
         }
-        state.add_read(KeyRange::key(key));
+        state.add_read(KeyRange::key(key))?;
         let found = state.engine()?.get(key).await;
         state.note(found)
     }
@@ -140,7 +140,7 @@ impl Tx {
             }
             _ => range,
         };
-        state.add_read(read);
+        state.add_read(read)?;
         Ok(rows)
     }
 
@@ -172,11 +172,17 @@ impl State {
         result
     }
 
-    fn add_read(&mut self, range: KeyRange) {
-        // Loops that read one row after the other are common; keep their footprint small.
-        if self.writable && self.reads.last() != Some(&range) {
-            self.reads.push(range);
+    /// Remembers what was read, for validation; reads that write nothing need none.
+    fn add_read(&mut self, range: KeyRange) -> Result<()> {
+        if !self.writable || self.reads.last() == Some(&range) {
+            return Ok(());
         }
+        if self.reads.len() >= READS_MAX {
+            let len = self.reads.len() + 1;
+            return Err(StoreError::TooLarge { what: "transaction's reads", len, limit: READS_MAX });
+        }
+        self.reads.push(range);
+        Ok(())
     }
 
     fn own_writes(&self, range: &KeyRange) -> Vec<(Bytes, Option<Bytes>)> {

@@ -32,6 +32,9 @@ pub enum ViewError {
     /// [`View::recover`](crate::View::recover) and replay. Reads go on.
     #[error("view failed earlier ({0}) and must be recovered")]
     Failed(String),
+    /// The view was recovered or wiped during the sync: what was to be synced is not in it.
+    #[error("the view was recovered during the sync")]
+    Recovered,
     /// The keyspace was not named when the view was opened.
     #[error("keyspace {0:?} is not part of this view")]
     UnknownKeyspace(String),
@@ -56,7 +59,7 @@ pub enum ViewError {
 impl ViewError {
     /// Whether the same call can succeed later without [`View::recover`](crate::View::recover).
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::NoSpace { .. })
+        matches!(self, Self::NoSpace { .. } | Self::Recovered)
     }
 }
 

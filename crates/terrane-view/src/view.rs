@@ -117,16 +117,20 @@ impl View {
     /// [`ViewError::NoSpace`]: nothing is lost, call again later. Otherwise the view has failed and
     /// [`View::recover`] is needed.
     pub fn sync(&self) -> Result<SyncPoint> {
-        let point = {
+        let (point, sealed) = {
             let mut writer = self.shared.writer.lock();
             writer.check()?;
             writer.point.0 += 1;
             let generation = self.shared.generation();
             generation.insert_point(writer.point);
             generation.seal();
-            writer.point
+            (writer.point, generation)
         };
         self.shared.flush()?;
+        // Whoever recovered the view between the two steps threw away what was sealed.
+        if !Arc::ptr_eq(&sealed, &self.shared.generation()) {
+            return Err(ViewError::Recovered);
+        }
         self.shared.wake_maintenance();
         Ok(point)
     }

@@ -103,7 +103,7 @@ impl<R: Rows> Pipeline<R> {
     }
 
     /// The log, for checks.
-    pub(crate) fn log_reader(&self) -> terrane_log::LogReader {
+    pub fn log_reader(&self) -> terrane_log::LogReader {
         self.log.reader()
     }
 

@@ -14,8 +14,8 @@ pub(super) const PROTOCOL: u8 = 1;
 
 pub(super) const MAGIC: [u8; 8] = *b"TERRSTOR";
 
-/// The client's first message.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// The client's first message. It has the token, so it cannot be printed.
+#[derive(PartialEq, Serialize, Deserialize)]
 pub(super) struct Hello {
     pub(super) magic: [u8; 8],
     /// The oldest and the newest protocol that the client speaks.

@@ -4,6 +4,7 @@
 mod backup;
 mod cluster;
 mod conformance;
+mod crash;
 mod history;
 mod postgres;
 mod remote;
@@ -55,4 +56,24 @@ fn small() -> terrane_store::EmbeddedConfig {
         reserve_bytes: 0,
         ..Default::default()
     }
+}
+
+#[tokio::test]
+async fn what_one_transaction_may_read_is_bounded() {
+    use terrane_store::{READS_MAX, Store, StoreError};
+    let count = |reads: usize| async move {
+        let read = |tx: terrane_store::Tx| async move {
+            for n in 0..reads as u64 {
+                tx.get(n.to_be_bytes()).await?;
+                tx.get(n.to_be_bytes()).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        let store = Store::memory();
+        (store.transact(read).await, store.read(read).await)
+    };
+    assert!(matches!(count(READS_MAX).await, (Ok(()), Ok(()))), "a repeated read counts once");
+    let (write, read) = count(READS_MAX + 1).await;
+    assert!(matches!(write, Err(StoreError::TooLarge { .. })));
+    assert!(read.is_ok(), "what only reads needs no validation");
 }

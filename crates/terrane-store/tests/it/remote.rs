@@ -112,9 +112,11 @@ async fn a_snapshot_expires_and_the_transaction_begins_again() {
             let first = attempts.fetch_add(1, Ordering::Relaxed) == 0;
             tx.get(b"a").await?;
             // Until the server says that the snapshot is gone.
-            while first {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                tx.get(b"b").await?;
+            if first {
+                loop {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    tx.get(b"b").await?;
+                }
             }
             tx.put(&b"a"[..], &b"1"[..]).await
         })
