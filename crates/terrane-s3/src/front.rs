@@ -18,7 +18,7 @@ use crate::access::{Doorman, KeyTable};
 use crate::api::Api;
 use crate::config::S3Config;
 use crate::gate::Gate;
-use crate::guard::BodyFaultNote;
+use crate::guard::{BodyFault, Notes};
 use crate::hosts::{BadDomain, Hosts};
 use crate::intercept;
 use crate::metrics::Metrics;
@@ -122,16 +122,20 @@ impl S3Front {
         let resource: Box<str> = request.uri().path().into();
         let note = CallNote::default();
         request.extensions_mut().insert(note.clone());
-        let faults = BodyFaultNote::default();
-        let admitted = intercept::admit(&self.inner.config, &self.inner.hosts, request, &faults).await;
+        let notes = Notes::default();
+        let admitted = intercept::admit(&self.inner.config, &self.inner.hosts, request, &notes).await;
         let mut response = match admitted {
             Ok(request) => self.serve(request).await,
             Err(error) => error.to_http_response().unwrap_or_else(|_: S3Error| plain_error()),
         };
-        if let Some(fault) = faults.0.get().filter(|_| !response.status().is_success()) {
+        let stalled = notes.fault.0.get() == Some(&BodyFault::Stalled);
+        if !response.status().is_success() && !stalled {
+            notes.rest.drain().await;
+        }
+        if let Some(fault) = notes.fault.0.get().filter(|_| !response.status().is_success()) {
             response = fault.to_error().to_http_response().unwrap_or_else(|_: S3Error| plain_error());
         }
-        finish(&mut response, &id, &resource, head);
+        finish(&mut response, &id, &resource, head, self.inner.config.region.as_str());
         let call = note.0.get().cloned().unwrap_or_default();
         if call.operation.as_deref() == Some("GetObjectAttributes") {
             bare_etag(&mut response);
@@ -195,7 +199,7 @@ fn plain_error() -> Response<Body> {
 }
 
 /// Adds the request ID and, in errors, what S3's error documents name besides code and message.
-fn finish(response: &mut Response<Body>, id: &RequestId, resource: &str, head: bool) {
+fn finish(response: &mut Response<Body>, id: &RequestId, resource: &str, head: bool, region: &str) {
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(X_AMZ_REQUEST_ID.clone(), value);
     }
@@ -219,15 +223,22 @@ fn finish(response: &mut Response<Body>, id: &RequestId, resource: &str, head: b
     }
     let document = response.body().bytes().filter(|b| b.ends_with(ERROR_END));
     if let Some(document) = document {
-        *response.body_mut() = Body::from(complete_error(&document, id, resource));
+        *response.body_mut() = Body::from(complete_error(&document, id, resource, region));
     }
 }
 
+const WRONG_SCOPE: &[u8] = b"<Code>AuthorizationHeaderMalformed</Code>";
 const ERROR_END: &[u8] = b"</Error>";
 
-fn complete_error(document: &Bytes, id: &RequestId, resource: &str) -> Bytes {
+fn complete_error(document: &Bytes, id: &RequestId, resource: &str, region: &str) -> Bytes {
     let mut xml = Vec::with_capacity(document.len() + resource.len() + 96);
     xml.extend_from_slice(&document[..document.len() - ERROR_END.len()]);
+    // Clients that signed for another region sign again for the one that is named here (s3cmd begins with "US").
+    if document.windows(WRONG_SCOPE.len()).any(|window| window == WRONG_SCOPE) {
+        xml.extend_from_slice(b"<Region>");
+        xml.extend_from_slice(region.as_bytes());
+        xml.extend_from_slice(b"</Region>");
+    }
     xml.extend_from_slice(b"<Resource>");
     for byte in resource.bytes() {
         match byte {
@@ -251,12 +262,15 @@ mod tests {
     #[test]
     fn errors_name_resource_and_request() {
         let id = RequestId("ABC".into());
-        let xml = complete_error(&Bytes::from_static(b"<Error><Code>X</Code></Error>"), &id, "/a&b");
+        let xml = complete_error(&Bytes::from_static(b"<Error><Code>X</Code></Error>"), &id, "/a&b", "eu-1");
         let text = std::str::from_utf8(&xml).unwrap();
         assert_eq!(
             text,
             "<Error><Code>X</Code><Resource>/a&amp;b</Resource><RequestId>ABC</RequestId></Error>"
         );
+        let document = b"<Error><Code>AuthorizationHeaderMalformed</Code></Error>";
+        let xml = complete_error(&Bytes::from_static(document), &id, "/", "eu-1");
+        assert!(std::str::from_utf8(&xml).unwrap().contains("<Region>eu-1</Region>"));
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! Bodies on their way in: given up when they stall, and `aws-chunked` ones kept to chunks that fit in memory.
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use s3s::{Body, S3Error, S3ErrorCode, StdError};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::chunked::{ChunkFault, Rechunker};
+use crate::config::Limits;
 use crate::errors::custom;
 
 /// Why a body was cut off.
@@ -45,6 +47,44 @@ impl BodyFault {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BodyFaultNote(pub(crate) Arc<OnceLock<BodyFault>>);
 
+/// Bytes of a refused body that are read and thrown away.
+const REST_BYTES_MAX: usize = 64 << 20;
+/// And for how long.
+const REST_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// What a body tells of itself after its end.
+#[derive(Clone, Default)]
+pub(crate) struct Notes {
+    pub(crate) fault: BodyFaultNote,
+    pub(crate) rest: Rest,
+}
+
+/// Where a body that nobody wanted to the end leaves what is left of it. A connection that is closed over unread
+/// bytes is reset, and a reset takes the answer with it (RFC 9112, 9.6): the refusal would reach nobody.
+#[derive(Clone, Default)]
+pub(crate) struct Rest(Arc<Mutex<Option<Body>>>);
+
+impl Rest {
+    fn leave(&self, body: Body) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+    }
+
+    /// Reads the rest, within bounds.
+    pub(crate) async fn drain(&self) {
+        let Some(mut body) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let read = async {
+            let mut bytes = 0;
+            while bytes < REST_BYTES_MAX
+                && let Some(Ok(frame)) = body.frame().await
+            {
+                bytes += frame.data_ref().map_or(0, Bytes::len);
+            }
+        };
+        // Whoever sends more, or sends too slowly, loses the connection.
+        let _ = timeout(REST_TIME_MAX, read).await;
+    }
+}
+
 /// A request's body behind its guards.
 pub(crate) struct Guarded {
     inner: Body,
@@ -54,11 +94,26 @@ pub(crate) struct Guarded {
     waiting: bool,
     chunks: Option<Rechunker>,
     note: BodyFaultNote,
+    /// Where the rest goes, once the client was told to send, or if it never asks.
+    rest: Rest,
+    wanted: bool,
 }
 
 impl Guarded {
-    pub(crate) fn new(inner: Body, stall: Duration, chunks: Option<Rechunker>, note: BodyFaultNote) -> Self {
-        Self { inner, stall, timer: None, waiting: false, chunks, note }
+    /// `expects`: the client waits for `100 Continue`, which the first look at the body sends.
+    pub(crate) fn new(inner: Body, limits: &Limits, expects: bool, streaming: bool, notes: &Notes) -> Self {
+        let chunks = streaming.then(|| Rechunker::new(limits.signed_chunk_bytes));
+        let Notes { fault: note, rest } = notes.clone();
+        Self {
+            inner,
+            stall: limits.body_stall,
+            timer: None,
+            waiting: false,
+            chunks,
+            note,
+            rest,
+            wanted: !expects,
+        }
     }
 
     fn fail<T>(&self, fault: BodyFault) -> Poll<Option<Result<T, StdError>>> {
@@ -78,6 +133,14 @@ impl Guarded {
     }
 }
 
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if self.wanted && !self.inner.is_end_stream() {
+            self.rest.leave(std::mem::replace(&mut self.inner, Body::empty()));
+        }
+    }
+}
+
 impl HttpBody for Guarded {
     type Data = Bytes;
     type Error = StdError;
@@ -87,6 +150,7 @@ impl HttpBody for Guarded {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
         let this = &mut *self;
+        this.wanted = true;
         loop {
             if let Some(ready) = this.chunks.as_mut().and_then(Rechunker::next) {
                 return Poll::Ready(Some(Ok(Frame::data(ready))));

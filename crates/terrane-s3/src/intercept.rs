@@ -11,10 +11,9 @@ use s3s::config::{S3Config as S3sConfig, StaticConfigProvider};
 use s3s::{Body, S3Error, S3ErrorCode, S3Result};
 
 use crate::checksums::Expected;
-use crate::chunked::Rechunker;
 use crate::config::{Limits, S3Config};
 use crate::errors::custom;
-use crate::guard::{BodyFaultNote, Guarded};
+use crate::guard::{BodyFaultNote, Guarded, Notes};
 use crate::hosts::Hosts;
 use crate::signing::{self, has};
 
@@ -42,7 +41,7 @@ pub(crate) async fn admit(
     config: &S3Config,
     hosts: &Hosts,
     mut request: Request<Body>,
-    note: &BodyFaultNote,
+    notes: &Notes,
 ) -> S3Result<Request<Body>> {
     check_headers(&config.limits, request.headers())?;
     if request.method() == Method::OPTIONS {
@@ -64,11 +63,11 @@ pub(crate) async fn admit(
         *request.body_mut() = Body::empty();
         return Ok(request);
     }
-    let chunks = streaming.then(|| Rechunker::new(config.limits.signed_chunk_bytes));
     let (mut parts, body) = request.into_parts();
-    let guarded = Guarded::new(body, config.limits.body_stall, chunks, note.clone());
+    let expects = parts.headers.contains_key(header::EXPECT);
+    let guarded = Guarded::new(body, &config.limits, expects, streaming, notes);
     let body = if document && !streaming {
-        let bytes = read_document(guarded, config.limits.xml_bytes, note).await?;
+        let bytes = read_document(guarded, config.limits.xml_bytes, &notes.fault).await?;
         check_declared(&parts.headers, bytes.len())?;
         Expected::of_document(&parts.headers, completes)?.verify_document(&bytes)?;
         if !parts.headers.contains_key(header::CONTENT_LENGTH) {

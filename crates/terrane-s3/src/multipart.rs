@@ -133,7 +133,7 @@ impl Api {
         check_algorithm(algorithm, expected.algorithm())?;
         let staging = Upload {
             blob: input.body.take(),
-            declared: declared(input.content_length),
+            declared: declared(&request.headers, input.content_length),
             expected,
             algorithm,
             trailers: request.trailing_headers,

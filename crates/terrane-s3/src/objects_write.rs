@@ -46,7 +46,7 @@ impl Api {
         let condition = on_write(input.if_match.take(), input.if_none_match.take());
         let upload = Upload {
             blob: input.body.take(),
-            declared: declared(input.content_length),
+            declared: declared(&request.headers, input.content_length),
             expected,
             algorithm: None,
             trailers: request.trailing_headers,
@@ -219,8 +219,12 @@ fn require_integrity(headers: &HeaderMap) -> S3Result<()> {
 }
 
 /// A declared length; a negative one counts as none.
-pub(crate) fn declared(length: Option<i64>) -> Option<u64> {
-    length.and_then(|l| u64::try_from(l).ok())
+pub(crate) fn declared(headers: &HeaderMap, length: Option<i64>) -> Option<u64> {
+    // aws-chunked bodies may come in HTTP's own chunks, without Content-Length: boto3 over HTTPS sends them so.
+    let decoded = headers.get(s3s::header::X_AMZ_DECODED_CONTENT_LENGTH);
+    decoded
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .or_else(|| length.and_then(|l| u64::try_from(l).ok()))
 }
 
 /// `x-amz-version-id` of a write: named only while versioning is on.

@@ -132,6 +132,10 @@ fn check_scope(config: &S3Config, credential: &str) -> Result<(), String> {
     if service != "s3" {
         return Err(format!("the service {service:?} of the Credential is wrong; expecting \"s3\""));
     }
+    // s3s reads no other; clients like s3cmd guess "US" and want to be told.
+    if !region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        return Err(format!("the region {region:?} is wrong; expecting {:?}", config.region.as_str()));
+    }
     match &config.regions {
         Some(regions) if !regions.iter().any(|r| r.as_str() == region) => {
             Err(format!("the region {region:?} is wrong; expecting {:?}", config.region.as_str()))
