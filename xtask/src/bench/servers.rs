@@ -58,7 +58,7 @@ pub(super) fn seaweedfs(dir: &Path) -> Result<(Process, Address)> {
     command
         .arg("server")
         .arg(format!("-dir={}", data.display()))
-        .args(["-ip=127.0.0.1", "-volume.max=0", "-filer", "-s3", "-s3.port.iceberg=0"])
+        .args(["-ip=127.0.0.1", "-volume.max=0", "-filer", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0"])
         .arg(format!("-master.port={}", free_port()?))
         .arg(format!("-volume.port={}", free_port()?))
         .arg(format!("-filer.port={}", free_port()?))
