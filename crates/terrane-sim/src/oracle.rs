@@ -141,6 +141,14 @@ impl<M: Model> History<M> {
         }
     }
 
+    /// The operation answers that nothing was done, for a reason that the model does not know (too much load).
+    pub fn refused(&mut self, id: Id) {
+        if self.open.remove(&id) {
+            // A scan without an answer is nothing.
+            self.calls[id.0] = Call::Scan(None);
+        }
+    }
+
     /// The operation has taken effect by now or never will (what it was waiting in is gone and recovered from).
     pub fn lost(&mut self, id: Id) {
         self.open.remove(&id);

@@ -78,6 +78,17 @@ fn what_nobody_saw_the_end_of_may_happen_until_it_is_lost() {
 }
 
 #[test]
+fn what_was_refused_never_happens() {
+    let mut h = H::default();
+    let put = h.invoke(1, Put(1));
+    h.refused(put);
+    done(&mut h, 1, Get, Value(None));
+    h.check().unwrap();
+    done(&mut h, 1, Get, Value(Some(1)));
+    assert!(h.check().is_err());
+}
+
+#[test]
 fn what_was_lost_unseen_may_have_happened() {
     for seen in [1, 2] {
         let mut h = H::default();

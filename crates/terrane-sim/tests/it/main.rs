@@ -1,4 +1,5 @@
 //! The worlds, as `cargo xtask test` runs them: a fixed batch of seeds, a fresh one, and the bugs.
 
+mod bucket;
 mod keymap;
 mod log;
