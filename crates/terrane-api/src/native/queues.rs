@@ -18,6 +18,8 @@ use crate::problem::Problem;
 
 /// Longest time that a call waits for a queue to drain; the drain goes on.
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Longest time that a call waits until a pause shows.
+const PAUSE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -149,7 +151,21 @@ async fn set_paused(
     check(class)?;
     call.resource(format!("{what} queue {}", class.unwrap_or("*")));
     app.objects.pause_queue(class, paused).await?;
-    all(app).await.map(Json)
+    // The change takes its turn among the shard's events: answer what the caller will see from now on.
+    let shown = async {
+        loop {
+            let queues = all(app).await?;
+            let ours = |queue: &&Queue| class.is_none_or(|class| class == queue.class);
+            if queues.iter().filter(ours).all(|queue| queue.paused == paused) {
+                return Ok(Json(queues));
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    match tokio::time::timeout(PAUSE_WAIT_MAX, shown).await {
+        Ok(queues) => queues,
+        Err(_) => all(app).await.map(Json),
+    }
 }
 
 /// Applies everything pending now, whatever its due time, also in paused queues.

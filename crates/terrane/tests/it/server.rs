@@ -24,7 +24,7 @@ fn it_says_where_it_is_and_gives_its_owner_a_key() {
     let text = fs::read_to_string(credentials).unwrap();
     assert!(text.contains("[default]") && text.contains("aws_access_key_id = AKIA"));
     let secret = text.lines().find_map(|line| line.strip_prefix("aws_secret_access_key = ")).unwrap();
-    assert!(server.log().contains("Terrane is ready"));
+    crate::process::wait_until("it greets", || server.log().contains("Terrane is ready"));
     assert!(!server.log().contains(secret), "a secret in the log");
     let master = server.data().join("keys/master.key");
     assert_eq!(fs::metadata(master).unwrap().permissions().mode() & 0o777, 0o600);
@@ -134,6 +134,7 @@ fn mistakes_are_refused_before_anything_happens() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
         assert!(said.contains(says), "{args:?}: {said}");
     };
+    fails(&["status"], 1, "--data-dir");
     let config = home.path().join("terrane.toml");
     fs::write(&config, "[objects]\npending_memroy = '1GiB'\n").unwrap();
     let config = config.to_str().unwrap();
@@ -144,7 +145,6 @@ fn mistakes_are_refused_before_anything_happens() {
     fails(&["up", "--domain", "not a domain", "--ports", "auto"], 1, "not a domain");
     fails(&["serve", "--role", "api", "--ports", "auto"], 1, "--role api,manager,objects");
     fails(&["serve", "--role", "api,manager,objects", "--store", "mysql://x:secret@y"], 1, "postgres://");
-    fails(&["status"], 1, "--data-dir");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let file = home.path().join("port.toml");
