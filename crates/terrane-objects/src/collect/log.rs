@@ -44,7 +44,11 @@ fn victim(store: &Store) -> Result<Option<SegmentInfo>> {
 
 /// Empties and removes the oldest segment if that is worth while. Gives the bytes freed.
 pub(super) async fn compact(store: &Arc<Store>) -> Result<u64> {
-    let Some(victim) = victim(store)? else { return Ok(0) };
+    let look = {
+        let store = store.clone();
+        move || victim(&store)
+    };
+    let Some(victim) = tokio::task::spawn_blocking(look).await.map_err(unreadable)?? else { return Ok(0) };
     let mut from = None;
     loop {
         let (moves, next) = live_records(store, victim.id, from).await?;
@@ -58,8 +62,9 @@ pub(super) async fn compact(store: &Arc<Store>) -> Result<u64> {
         }
     }
     store.driver.sync().await.map_err(stopped)?;
-    let usage = usage_of(&store.driver.engine.snapshot()).map_err(unreadable)?;
-    let used = usage.iter().any(|(id, bytes)| *id == victim.id && *bytes > 0);
+    let keymap = store.driver.engine.snapshot();
+    let usage = tokio::task::spawn_blocking(move || usage_of(&keymap)).await.map_err(unreadable)?;
+    let used = usage.map_err(unreadable)?.iter().any(|(id, bytes)| *id == victim.id && *bytes > 0);
     let (left, _) = live_records(store, victim.id, None).await?;
     if used || !left.is_empty() {
         // Pending writes hide rows of the victim that the keymap still has: wait until they are applied.

@@ -5,6 +5,7 @@ mod log;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -47,12 +48,15 @@ pub(crate) async fn run(store: Arc<Store>) {
         tracing::warn!(%error, "collection after start");
     }
     loop {
+        let freed = round(&store).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "collection");
+            0
+        });
+        // Where there was something to take back there is more, perhaps, and writers may be filling the disk.
+        let pause = if freed > 0 { Duration::ZERO } else { store.config.collect_interval };
         tokio::select! {
             _ = closing.wait_for(|closing| *closing) => return,
-            () = tokio::time::sleep(store.config.collect_interval) => {}
-        }
-        if let Err(error) = round(&store).await {
-            tracing::warn!(%error, "collection");
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -79,10 +79,12 @@ impl Table {
         Ok(lease)
     }
 
-    pub(super) fn created(&mut self, segment: &Arc<Segment>) {
-        let mut entry = Entry::new(State::Leased, HEADER_BYTES);
-        entry.handle = Arc::downgrade(segment);
+    /// Puts a new segment into the pool.
+    pub(super) fn created(&mut self, segment: Arc<Segment>) {
+        let mut entry = Entry::new(State::Pooled, HEADER_BYTES);
+        entry.handle = Arc::downgrade(&segment);
         self.entries.insert(segment.id, entry);
+        self.pool.push(Lease { segment, end: HEADER_BYTES });
     }
 
     /// Takes a lease back. `sealed`: the segment is full, or an I/O error makes its tail unknown.

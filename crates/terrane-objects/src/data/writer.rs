@@ -15,6 +15,9 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Bytes after which a writer begins to sync while its client is still sending, so that the last sync is short.
 const EARLY_SYNC_BYTES: u64 = 8 << 20;
 
+/// Something that a thread does.
+type Running = JoinHandle<Result<(), DataError>>;
+
 /// Writes one body. [`SegmentWriter::finish`] makes it durable; dropping the writer instead cuts it off again.
 pub(crate) struct SegmentWriter {
     store: DataStore,
@@ -30,7 +33,9 @@ pub(crate) struct SegmentWriter {
     unsynced: u64,
     /// A write or sync failed: what the file holds is unknown, so nothing is appended to it again.
     broken: bool,
-    writing: Option<JoinHandle<Result<(), DataError>>>,
+    writing: Option<Running>,
+    /// An early sync beside the writing.
+    syncing: Option<Running>,
     /// Given back when the segment is; taken by the abort that runs behind the last write.
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -53,31 +58,36 @@ impl DataStore {
             unsynced: 0,
             broken: false,
             writing: None,
+            syncing: None,
             permit: Some(permit),
         })
     }
 
+    /// A segment of the pool, which gets another one if it is empty.
     async fn lease(&self) -> Result<Lease, DataError> {
-        let count = match self.shared.table.lock().lease() {
-            Ok(lease) => return Ok(lease),
-            Err(count) => count,
-        };
-        let (store, id) = (self.clone(), ids::compose(self.shared.epoch, count));
-        let create = move || {
-            let path = ids::path(&store.shared.dir, id);
-            let segment = Segment::create(&path, id).and_then(|segment| {
-                std::fs::File::open(&store.shared.dir)?.sync_all()?;
-                Ok(segment)
-            });
-            let segment = segment.map(Arc::new).map_err(|source| {
-                // Only this call knows the number, and it will not be handed out again.
-                let _ = std::fs::remove_file(&path);
-                store.failed(id, "create", source)
-            })?;
-            store.shared.table.lock().created(&segment);
-            Ok(Lease { segment, end: format::HEADER_BYTES })
-        };
-        blocking(create).await
+        loop {
+            let count = match self.shared.table.lock().lease() {
+                Ok(lease) => return Ok(lease),
+                Err(count) => count,
+            };
+            let (store, id) = (self.clone(), ids::compose(self.shared.epoch, count));
+            blocking(move || store.create(id)).await?;
+        }
+    }
+
+    fn create(&self, id: u64) -> Result<(), DataError> {
+        let path = ids::path(&self.shared.dir, id);
+        let segment = Segment::create(&path, id).and_then(|segment| {
+            std::fs::File::open(&self.shared.dir)?.sync_all()?;
+            Ok(segment)
+        });
+        let segment = segment.map_err(|source| {
+            // Only this call knows the number, and it will not be handed out again.
+            let _ = std::fs::remove_file(&path);
+            self.failed(id, "create", source)
+        })?;
+        self.shared.table.lock().created(Arc::new(segment));
+        Ok(())
     }
 
     fn failed(&self, segment: u64, doing: &'static str, source: std::io::Error) -> DataError {
@@ -102,7 +112,7 @@ impl SegmentWriter {
             if self.open_block == BLOCK_BYTES as usize {
                 self.seal_block();
                 if self.chunk.len() >= CHUNK_BYTES {
-                    self.flush(false).await?;
+                    self.flush().await?;
                     self.roll_over().await?;
                 }
             }
@@ -140,7 +150,7 @@ impl SegmentWriter {
     }
 
     /// Hands the gathered blocks to a thread, after the ones before them.
-    async fn flush(&mut self, last: bool) -> Result<(), DataError> {
+    async fn flush(&mut self) -> Result<(), DataError> {
         self.written().await?;
         let Some(lease) = self.lease.as_mut() else { return Ok(()) };
         let fresh = BytesMut::with_capacity(CHUNK_BYTES + BLOCK_BYTES as usize);
@@ -148,30 +158,37 @@ impl SegmentWriter {
         let (segment, offset) = (lease.segment.clone(), lease.end);
         lease.end += chunk.len() as u64;
         self.unsynced += chunk.len() as u64;
-        let sync = last || self.unsynced >= EARLY_SYNC_BYTES;
-        if sync {
-            self.unsynced = 0;
-        }
         let store = self.store.clone();
+        let writes = segment.clone();
         self.writing = Some(tokio::task::spawn_blocking(move || {
-            let failed = |doing| move |source| (doing, source);
-            let written = segment.write_at(&chunk, offset).map_err(failed("write"));
-            let synced = written
-                .and_then(|()| if sync { segment.sync_data().map_err(failed("sync")) } else { Ok(()) });
-            synced.map_err(|(doing, source)| store.failed(segment.id, doing, source))
+            writes.write_at(&chunk, offset).map_err(|e| store.failed(writes.id, "write", e))
         }));
+        let idle = self.syncing.as_ref().is_none_or(JoinHandle::is_finished);
+        if self.unsynced >= EARLY_SYNC_BYTES && idle {
+            self.unsynced = 0;
+            self.synced().await?;
+            self.syncing = Some(self.spawn_sync(segment));
+        }
         Ok(())
     }
 
-    /// Waits for the thread.
+    fn spawn_sync(&self, segment: Arc<Segment>) -> Running {
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || {
+            segment.sync_data().map_err(|e| store.failed(segment.id, "sync", e))
+        })
+    }
+
+    /// Waits for the writing thread.
     async fn written(&mut self) -> Result<(), DataError> {
-        let Some(writing) = self.writing.as_mut() else { return Ok(()) };
-        let result = writing.await;
-        self.writing = None;
-        let result = result.unwrap_or_else(|e| {
-            let source = std::io::Error::other(e);
-            Err(DataError::Io { segment: self.extent.segment, doing: "write", source })
-        });
+        let result = finished(&mut self.writing, self.extent.segment).await;
+        self.broken |= result.is_err();
+        result
+    }
+
+    /// Waits for the early sync: an error is reported to one of the syncs only.
+    async fn synced(&mut self) -> Result<(), DataError> {
+        let result = finished(&mut self.syncing, self.extent.segment).await;
         self.broken |= result.is_err();
         result
     }
@@ -183,8 +200,13 @@ impl SegmentWriter {
         if self.extent.len == 0 {
             return Ok(());
         }
-        self.flush(true).await?;
+        self.flush().await?;
         self.written().await?;
+        self.synced().await?;
+        if let Some(lease) = &self.lease {
+            self.syncing = Some(self.spawn_sync(lease.segment.clone()));
+            self.synced().await?;
+        }
         self.extent.crc = std::mem::replace(&mut self.crc, new_digest()).finalize() as u32;
         self.store.shared.table.lock().add_in_flight(&self.extent);
         self.finished.push(self.extent);
@@ -210,29 +232,42 @@ impl SegmentWriter {
 
 impl Drop for SegmentWriter {
     fn drop(&mut self) {
+        let whole = StagedExtents::written(self.store.clone(), std::mem::take(&mut self.finished));
         let Some(mut lease) = self.lease.take() else { return };
-        let (store, writing, start) = (self.store.clone(), self.writing.take(), self.extent.offset);
+        let (store, start) = (self.store.clone(), self.extent.offset);
         let (broken, permit) = (self.broken, self.permit.take());
-        let finished = StagedExtents::written(self.store.clone(), std::mem::take(&mut self.finished));
         let abort = move |failed: bool| {
             let cut = lease.segment.set_len(start);
             lease.end = if cut.is_ok() { start } else { lease.end };
             store.shared.table.lock().release(lease, failed || cut.is_err());
-            drop((finished, permit));
+            drop((whole, permit));
         };
+        let running: Vec<Running> = self.writing.take().into_iter().chain(self.syncing.take()).collect();
+        if running.is_empty() {
+            return abort(broken);
+        }
         // A write may still run; the tail may be cut only behind it.
-        match (writing, tokio::runtime::Handle::try_current()) {
-            (Some(writing), Ok(runtime)) => {
-                runtime.spawn(async move {
-                    let failed = !matches!(writing.await, Ok(Ok(())));
-                    // A join error here means that the runtime is going down, and with it this store.
-                    let _ = tokio::task::spawn_blocking(move || abort(failed)).await;
-                });
-            }
-            (Some(_), Err(_)) => self.store.shared.table.lock().abandon(self.extent.segment),
-            (None, _) => abort(broken),
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
+                let mut failed = broken;
+                for thread in running {
+                    failed |= !matches!(thread.await, Ok(Ok(())));
+                }
+                // A join error here means that the runtime is going down, and with it this store.
+                let _ = tokio::task::spawn_blocking(move || abort(failed)).await;
+            })),
+            Err(_) => self.store.shared.table.lock().abandon(self.extent.segment),
         }
     }
+}
+
+/// Waits for a thread. What is not finished stays, also when the waiting is given up.
+async fn finished(running: &mut Option<Running>, segment: u64) -> Result<(), DataError> {
+    let Some(thread) = running.as_mut() else { return Ok(()) };
+    let result = thread.await;
+    *running = None;
+    result
+        .unwrap_or_else(|e| Err(DataError::Io { segment, doing: "write", source: std::io::Error::other(e) }))
 }
 
 fn new_digest() -> crc_fast::Digest {

@@ -18,7 +18,7 @@ pub(crate) use keeper::Runs;
 pub(crate) use log::{locator, place};
 pub(crate) use worker::{commit, extents_of};
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
@@ -100,6 +100,8 @@ pub(crate) struct Driver {
     pub(crate) engine: Engine,
     published: Arc<ArcSwap<ReadView>>,
     replay: Arc<Mutex<ReplayPoint>>,
+    /// Why the shard takes no more writes, once it does not.
+    failure: Arc<OnceLock<Arc<str>>>,
     /// The greatest cursor up to which completions may be handed out.
     completions: watch::Receiver<u64>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -118,6 +120,7 @@ impl Driver {
         let reader = parts.log.reader();
         let runs = Arc::new(parts.runs);
         let replay = Arc::new(Mutex::new(ReplayPoint::default()));
+        let failure = Arc::new(OnceLock::new());
         let context = worker::WorkerContext::new(
             parts.engine.clone(),
             reader.clone(),
@@ -138,6 +141,7 @@ impl Driver {
             runs: runs.clone(),
             published: published.clone(),
             replay: replay.clone(),
+            failure: failure.clone(),
             news,
             metrics: parts.metrics.clone(),
         });
@@ -152,7 +156,7 @@ impl Driver {
         })?);
         threads.push(spawn("objects-owner", move || owner.run())?);
         let (engine, permits, threads) = (parts.engine, Semaphore::new(REQUESTS_MAX), Mutex::new(threads));
-        Ok(Self { events, log, permits, reader, engine, published, replay, completions, threads })
+        Ok(Self { events, log, permits, reader, engine, published, replay, failure, completions, threads })
     }
 
     /// What readers see now.
@@ -163,6 +167,11 @@ impl Driver {
     /// A receiver of the greatest completion cursor.
     pub(crate) fn completions(&self) -> watch::Receiver<u64> {
         self.completions.clone()
+    }
+
+    /// Why no more writes are taken, once they are not.
+    pub(crate) fn failure(&self) -> Option<Arc<str>> {
+        self.failure.get().cloned()
     }
 
     /// Where replay would begin now.

@@ -1,7 +1,7 @@
 //! The thread that owns the shard.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -40,6 +40,7 @@ pub(super) struct Links {
     pub(super) runs: Arc<Runs>,
     pub(super) published: Arc<ArcSwap<ReadView>>,
     pub(super) replay: Arc<Mutex<ReplayPoint>>,
+    pub(super) failure: Arc<OnceLock<Arc<str>>>,
     pub(super) news: watch::Sender<u64>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -242,6 +243,8 @@ impl Owner {
             }
             Output::Stopped { why } => {
                 tracing::error!(%why, "the object store takes no more writes; restart it");
+                // The first reason is the cause.
+                let _ = self.links.failure.set(why);
                 self.stopped = true;
                 self.waiters.retain(|_, waiter| matches!(waiter, Waiter::Write(..)));
             }

@@ -45,6 +45,8 @@ pub(super) struct Janitor {
     /// Completions in the outbox at the start, and how many were removed since.
     found: u64,
     trimmed: u64,
+    /// Everything before this key is removed, or about to be.
+    from: Vec<u8>,
 }
 
 impl Janitor {
@@ -53,27 +55,42 @@ impl Janitor {
         let keymap = store.driver.engine.snapshot();
         let count = move || keymap.iter(Keyspace::Outbox, &[], &[]).count() as u64;
         let found = tokio::task::spawn_blocking(count).await.map_err(unreadable)?;
-        Ok(Self { found, trimmed: 0 })
+        Ok(Self { found, trimmed: 0, from: Vec::new() })
     }
 
     /// Removes what is beyond the number to be kept and behind all webhooks. Cursors of webhooks that are no more go, too.
     pub(super) async fn trim(&mut self, store: &Arc<Store>, webhooks: BTreeSet<u64>) -> Result<()> {
         let written = store.driver.ask(|shard| shard.counters().completions).await.map_err(stopped)?;
         let count = (self.found + written).saturating_sub(self.trimmed);
-        let excess = count.saturating_sub(store.config.completions_kept).min(TRIM_MAX);
-        let keymap = store.driver.engine.snapshot();
-        let gone = move || gone(&keymap, &webhooks, excess as usize);
-        let (mutations, trimmed) = tokio::task::spawn_blocking(gone).await.map_err(unreadable)??;
-        if !mutations.is_empty() {
+        let mut excess = count.saturating_sub(store.config.completions_kept);
+        loop {
+            let (keymap, webhooks) = (store.driver.engine.snapshot(), webhooks.clone());
+            let (from, most) = (self.from.clone(), excess.min(TRIM_MAX) as usize);
+            let look = move || gone(&keymap, &webhooks, &from, most);
+            let (mutations, trimmed) = tokio::task::spawn_blocking(look).await.map_err(unreadable)??;
+            let last = mutations.iter().rev().find(|m| m.keyspace == Keyspace::Outbox);
+            if let Some(last) = last {
+                self.from = [&last.key[..], &[0]].concat();
+            }
             self.trimmed += trimmed;
-            store.driver.commit(mutations, trimmed);
+            excess = excess.saturating_sub(trimmed);
+            if !mutations.is_empty() {
+                store.driver.commit(mutations, trimmed);
+            }
+            if trimmed < TRIM_MAX {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 }
 
-/// Deletes of dead cursors and of at most so many completions; and how many these are.
-fn gone(keymap: &Snapshot, webhooks: &BTreeSet<u64>, excess: usize) -> Result<(Vec<Mutation>, u64)> {
+/// Deletes of dead cursors and of at most so many completions from a key on; and how many these are.
+fn gone(
+    keymap: &Snapshot,
+    webhooks: &BTreeSet<u64>,
+    from: &[u8],
+    most: usize,
+) -> Result<(Vec<Mutation>, u64)> {
     let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_be_bytes);
     let (mut mutations, mut floor) = (Vec::new(), u64::MAX);
     for pair in keymap.iter(Keyspace::Meta, CURSOR_KEY, CURSOR_END) {
@@ -86,7 +103,7 @@ fn gone(keymap: &Snapshot, webhooks: &BTreeSet<u64>, excess: usize) -> Result<(V
         }
     }
     let mut trimmed = 0;
-    for pair in keymap.iter(Keyspace::Outbox, &[], &[]).take(excess) {
+    for pair in keymap.iter(Keyspace::Outbox, from, &[]).take(most) {
         let (key, _) = pair.map_err(unreadable)?;
         if number(&key).is_none_or(|cursor| cursor > floor) {
             break;

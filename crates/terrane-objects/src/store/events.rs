@@ -107,6 +107,9 @@ impl Store {
     }
 
     pub(super) async fn queues(&self) -> Result<Vec<QueueStatus>> {
+        if let Some(why) = self.driver.failure() {
+            return Err(ObjectError::Unavailable(why.to_string()));
+        }
         let status = self.driver.ask(|shard| (shard.queues(), shard.workers().0)).await;
         let (queues, workers) = status.map_err(stopped)?;
         let listed = queues.iter().filter(|queue| QUEUE_CLASSES.contains(&queue.class.as_str()));

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use terrane_keymap::config::ShardConfig;
@@ -27,6 +28,9 @@ use crate::space::{FsSpace, SpaceGuard};
 
 /// Largest record: a multipart object of 10,000 parts with attributes.
 const RECORD_BYTES_MAX: u32 = 16 << 20;
+
+/// How long background tasks may take to end when the store is closed.
+const TASKS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Why an object store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -104,9 +108,13 @@ impl ObjectStore {
     pub async fn close(&self) {
         self.store.closing.send_replace(true);
         let tasks = std::mem::take(&mut *self.store.tasks.lock());
-        for task in tasks {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a task of the object store had panicked");
+        let deadline = tokio::time::Instant::now() + TASKS_PATIENCE;
+        for mut task in tasks {
+            // A compaction may take longer; it can be cut short anywhere.
+            match tokio::time::timeout_at(deadline, &mut task).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a task of the object store had panicked"),
+                Err(_) => task.abort(),
             }
         }
         if let Err(error) = self.store.driver.sync().await {

@@ -91,6 +91,7 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_a_restart_tells_the_truth() {
         let later = b.try_put("later", &pattern(1, 1), ModeRequest::default()).await;
         assert!(matches!(later, Err(ObjectError::Unavailable(_))), "a failed sync is never retried");
         assert_eq!(b.get("safe").await.unwrap(), pattern(100, 1), "reads go on");
+        assert!(matches!(store.queues().await, Err(ObjectError::Unavailable(_))), "health asks here");
         assert_eq!(b.keys().await, ["safe"]);
         store.close().await;
     });
