@@ -191,6 +191,9 @@ impl Config {
         if !(8192..=1 << 20).contains(&self.listen.head_bytes_max.0) {
             bail!("listen.head_bytes_max must be from 8KiB to 1MiB");
         }
+        if let Some(domain) = self.listen.domains.iter().find(|domain| !is_domain(domain)) {
+            bail!("listen.domains: {domain:?} is not a domain name");
+        }
         if self.auth.requests_per_second == Some(0) || self.auth.burst == Some(0) {
             bail!("auth.requests_per_second and auth.burst must be at least 1");
         }
@@ -258,6 +261,12 @@ impl Config {
     }
 }
 
+fn is_domain(text: &str) -> bool {
+    text.split('.').all(|label| {
+        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,6 +290,7 @@ mod tests {
             "[tls]\ncert = 'a'",
             "[auth]\nrequests_per_second = 0",
             "[auth]\nburst = 3",
+            "[listen]\ndomains = ['s3..org']",
             "[telemetry]\nlog_filter = 'terrane=loud'",
             "[listen]\nhead_bytes_max = '1KiB'",
             "region = 'a'\nallowed_regions = ['b']",
