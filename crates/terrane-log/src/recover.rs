@@ -70,7 +70,8 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, config: &LogConfig) -> Result<Found,
     open.check_links(&ids, last.as_ref().map(|last| last.id))?;
     for id in ids {
         let len = open.file(id)?.len().map_err(|e| LogError::io("measure a segment", e))?;
-        let end = u32::try_from(len).unwrap_or(config.segment_bytes).min(config.segment_bytes);
+        // Not bounded by this configuration's size: segments of an earlier one may be longer.
+        let end = u32::try_from(len).map_err(|_| header_error(id, BadHeader::Damaged))?;
         table.insert(id, Extent { end, sealed: true });
     }
     let mut active = None;
@@ -164,7 +165,7 @@ impl Opening<'_> {
         for id in ids.iter().copied().chain(newest).filter(|id| *id >= first) {
             let file = self.file(id)?;
             let len = file.len().map_err(|e| LogError::io("measure a segment", e))?;
-            let len = u32::try_from(len).unwrap_or(self.config.segment_bytes);
+            let len = u32::try_from(len).map_err(|_| header_error(id, BadHeader::Damaged))?;
             let scanner = Scanner::open(&*file, id, len)?.map_err(|bad| header_error(id, bad))?;
             if let Some(before) = before
                 && scanner.header.prev_segment != before

@@ -90,13 +90,16 @@ impl Spares {
         self.state.lock().ready.push(spare);
     }
 
-    /// Makes a removed segment's file a spare, or removes it if there are enough or `reusable` is false.
-    /// The caller syncs the directory.
+    /// Makes a removed segment's file a spare. Removes it if there are enough, if it is longer than segments are now,
+    /// or if there is no `file` because somebody reads it. The caller syncs the directory.
     pub(crate) fn recycle(&self, name: &str, file: Option<Arc<dyn DiskFile>>) -> io::Result<()> {
-        let file = file.filter(|_| self.state.lock().ready.len() < self.keep);
+        let size = u64::from(self.segment_bytes);
+        let file = file.filter(|file| {
+            self.state.lock().ready.len() < self.keep && file.len().is_ok_and(|len| len <= size)
+        });
         let Some(file) = file else { return self.disk.remove(name) };
         // The file was cut at its end; its length must be settled before it counts as preallocated.
-        if file.allocate(u64::from(self.segment_bytes)).and_then(|()| file.sync_data()).is_err() {
+        if file.allocate(size).and_then(|()| file.sync_data()).is_err() {
             return self.disk.remove(name);
         }
         let spare = self.new_name();

@@ -129,6 +129,29 @@ fn sealing_makes_the_segment_removable_once_another_has_started() {
 }
 
 #[test]
+fn segments_of_another_size_stay_readable() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(&dir);
+    let mut all = fill(&mut log, 0, 100, 5);
+    drop(log);
+    for segment_bytes in [SEGMENT / 4, SEGMENT * 2] {
+        let config = LogConfig { segment_bytes, max_record_bytes: 1 << 10, ..config() };
+        let (mut log, _) = Log::open(disk(&dir), config).unwrap();
+        assert_eq!(replay(&log, None).unwrap(), all);
+        all.extend(fill(&mut log, all.len(), 100, 5));
+        assert_eq!(replay(&log, None).unwrap(), all);
+        for (at, bytes) in &all {
+            assert_eq!(log.reader().read(*at).unwrap(), bytes);
+        }
+    }
+    let (mut log, _) = open(&dir);
+    for segment in log.reader().segments().iter().rev().skip(1) {
+        log.remove_segment(segment.id).unwrap();
+    }
+    fill(&mut log, 0, 100, 5);
+}
+
+#[test]
 fn limits_are_typed() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = open(&dir);
