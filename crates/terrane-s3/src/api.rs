@@ -211,6 +211,8 @@ operations! {
     put_object: PutObjectInput => PutObjectOutput,
     delete_object: DeleteObjectInput => DeleteObjectOutput,
     delete_objects: DeleteObjectsInput => DeleteObjectsOutput,
+    // forms.rs
+    post_object: PostObjectInput => PostObjectOutput,
     // copy.rs
     copy_object: CopyObjectInput => CopyObjectOutput,
     upload_part_copy: UploadPartCopyInput => UploadPartCopyOutput,

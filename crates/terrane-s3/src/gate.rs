@@ -1,7 +1,5 @@
 //! Who asks, and may they: what this front end needs of `terrane-auth`, as one trait.
 
-mod auth;
-
 use std::net::IpAddr;
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{Request, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use s3s::{Body, S3Error, S3ErrorCode, StdError};
@@ -67,6 +68,13 @@ pub(crate) struct Rest(Arc<Mutex<Option<Body>>>);
 impl Rest {
     fn leave(&self, body: Body) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+    }
+
+    /// Keeps the body of a request that is refused for its head, unless the client waits to be asked for it.
+    pub(crate) fn take_from(&self, request: &mut Request<Body>) {
+        if !request.headers().contains_key(header::EXPECT) && !request.body().is_end_stream() {
+            self.leave(std::mem::replace(request.body_mut(), Body::empty()));
+        }
     }
 
     /// Reads the rest, within bounds.

@@ -43,19 +43,13 @@ pub(crate) async fn admit(
     mut request: Request<Body>,
     notes: &Notes,
 ) -> S3Result<Request<Body>> {
-    check_headers(&config.limits, request.headers())?;
-    if request.method() == Method::OPTIONS {
-        return Err(preflight(request.headers()));
-    }
-    let query = request.uri().query().map(str::to_owned);
-    let added = signing::check(config, request.headers(), query.as_deref(), SystemTime::now())?;
-    if let Some(date) = added {
-        request.headers_mut().insert(&X_AMZ_DATE, date);
-    }
-    let streaming = is_streaming(request.headers());
-    check_length(&config.limits, &request, streaming)?;
-    let document = is_document(hosts, &request, query.as_deref().unwrap_or_default());
-    let completes = query.as_deref().is_some_and(|q| has(q, "uploadId"));
+    let Examined { streaming, document, completes } = match examine(config, hosts, &mut request) {
+        Ok(examined) => examined,
+        Err(refusal) => {
+            notes.rest.take_from(&mut request);
+            return Err(refusal);
+        }
+    };
     if request.body().is_end_stream() {
         if document {
             Expected::of_document(request.headers(), completes)?.verify_document(b"")?;
@@ -78,6 +72,33 @@ pub(crate) async fn admit(
         Body::http_body_unsync(guarded)
     };
     Ok(Request::from_parts(parts, body))
+}
+
+/// What a request's head says of its body.
+struct Examined {
+    streaming: bool,
+    document: bool,
+    completes: bool,
+}
+
+fn examine(config: &S3Config, hosts: &Hosts, request: &mut Request<Body>) -> S3Result<Examined> {
+    check_headers(&config.limits, request.headers())?;
+    if request.method() == Method::OPTIONS {
+        return Err(preflight(request.headers()));
+    }
+    let query = request.uri().query().map(str::to_owned);
+    let added = signing::check(config, request.headers(), query.as_deref(), SystemTime::now())?;
+    if let Some(date) = added {
+        request.headers_mut().insert(&X_AMZ_DATE, date);
+    }
+    let streaming = is_streaming(request.headers());
+    check_length(&config.limits, request, streaming)?;
+    let query = query.unwrap_or_default();
+    Ok(Examined {
+        streaming,
+        document: is_document(hosts, request, &query),
+        completes: has(&query, "uploadId"),
+    })
 }
 
 fn check_headers(limits: &Limits, headers: &HeaderMap) -> S3Result<()> {

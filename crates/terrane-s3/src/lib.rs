@@ -17,6 +17,7 @@ mod conditions;
 mod config;
 mod copy;
 mod errors;
+mod forms;
 mod front;
 mod gate;
 mod grants;

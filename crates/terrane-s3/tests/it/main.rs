@@ -9,6 +9,7 @@ mod bounds;
 mod buckets;
 mod conditions;
 mod copies;
+mod forms;
 mod grants;
 mod keys;
 mod listings;
