@@ -12,6 +12,7 @@ use terrane_keymap::{Input, RowId, RunId};
 use terrane_log::LogReader;
 
 use super::Event;
+use super::worker::keymap_failed;
 use crate::engine::{Engine, log_end};
 use crate::runs::{RunError, RunFile, RunWriter};
 
@@ -139,6 +140,7 @@ pub(super) fn keep(
 fn sync(engine: &Engine, token: u64, mutations: Vec<Mutation>) -> Input {
     match engine.commit(mutations).and_then(|()| engine.view().sync()) {
         Ok(_) => Input::KeymapSynced { token },
+        Err(error) if !error.is_transient() => keymap_failed(&error),
         Err(error) => {
             tracing::warn!(%error, "keymap sync failed");
             Input::KeymapSyncFailed { token }

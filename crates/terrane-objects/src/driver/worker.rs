@@ -50,6 +50,7 @@ impl WorkerContext {
                     self.metrics.batch_applied(began.elapsed(), rows);
                     Input::BatchApplied { batch: id }
                 }
+                Err(BatchError::Commit(error)) if !error.is_transient() => keymap_failed(&error),
                 Err(why) => {
                     tracing::warn!(%why, "keymap batch failed");
                     Input::BatchFailed { batch: id }
@@ -81,6 +82,13 @@ impl WorkerContext {
         let keys = mutations.iter().filter(|m| m.keyspace == Keyspace::Referrers).map(|m| &m.key);
         self.dirty.mark(keys.filter_map(|key| key.first_chunk::<8>()).map(|id| u64::from_be_bytes(*id)));
     }
+}
+
+/// The keymap's files are in an unknown state until they are opened anew: nothing more is acknowledged that could
+/// never be applied.
+pub(super) fn keymap_failed(error: &ViewError) -> Input {
+    tracing::error!(%error, "the keymap has failed");
+    Input::LogFailed { why: format!("the keymap has failed: {error}").into() }
 }
 
 fn mutations(engine: &Engine, log: &LogReader, batch: &Batch) -> Result<Vec<Mutation>, PlanError> {

@@ -13,7 +13,7 @@ use crate::convert;
 use crate::service::*;
 
 /// Completions that one call looks at: those of other accounts are passed over.
-const SCANNED_MAX: usize = 10_000;
+const SCANNED_MAX: usize = 1_000;
 
 /// The class that an operator's word names; `None` for all.
 fn class_named(class: Option<&str>) -> Result<Option<ClassName>> {
