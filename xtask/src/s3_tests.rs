@@ -99,9 +99,10 @@ fn suite_venv(clone: &Path, work: &Path) -> Result<std::path::PathBuf> {
 fn document(table: &str) -> Result<String> {
     let date = sh::output(Command::new("date").args(["-u", "+%F"]))?;
     Ok(format!(
-        "# ceph/s3-tests\n\n`cargo xtask s3-tests DIR` on a clone of <https://github.com/ceph/s3-tests> (`test_s3.py` and \
+        "# ceph/s3-tests\n\n`cargo xtask s3-tests DIR` on a clone of <https://github.com/ceph/s3-tests> (`test_s3.py` and\n\
          `test_headers.py`), run by hand; last on {}.\n\nTests are grouped by the suite's own markers, or by their names \
-         where they have none. What fails is, with few exceptions, what this release answers with `NotImplemented`.\n\n{table}",
+         where they have none. Most of what fails is what this\nrelease answers with `NotImplemented`: encryption, object \
+         lock, lifecycle, bucket logging, bucket policies, CORS.\n\n{table}",
         date.trim()
     ))
 }
@@ -134,7 +135,7 @@ fn configuration(terrane: &Terrane) -> Result<String> {
     ] {
         let user = user(terrane, name)?;
         config.push_str(&format!(
-            "\n[{section}]\ndisplay_name = {name}\nuser_id = {}\nemail = {name}@example.com\naccess_key = {}\nsecret_key = {}\n",
+            "\n[{section}]\ndisplay_name = {0}\nuser_id = {0}\nemail = {name}@example.com\naccess_key = {1}\nsecret_key = {2}\n",
             user.account, user.access_key, user.secret_key
         ));
         match section {
