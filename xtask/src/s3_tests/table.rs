@@ -106,18 +106,41 @@ pub(super) fn render(outcomes: &str) -> String {
         }
     }
     let _ = writeln!(table, "| **all** | **{}** | **{}** | **{}** |", sum[0], sum[1], sum[2]);
-    failed.sort_unstable();
     table.push_str("\n## Failed\n");
-    let mut last = "";
+    let mut by_feature: BTreeMap<&str, BTreeMap<&str, u32>> = BTreeMap::new();
     for (feature, name) in failed {
-        if feature != last {
-            let _ = write!(table, "\n- {feature}:");
-            last = feature;
-        }
-        let _ = write!(table, " `{name}`");
+        // Cases of one test that differ in parameters only are counted.
+        let name = name.split('[').next().unwrap_or(name);
+        *by_feature.entry(feature).or_default().entry(name).or_default() += 1;
     }
-    table.push('\n');
+    for (feature, names) in by_feature {
+        let _ = write!(table, "\n### {feature}\n\n");
+        let names = names.into_iter().map(|(name, cases)| match cases {
+            1 => format!("`{name}`"),
+            _ => format!("`{name}` ({cases} cases)"),
+        });
+        table.push_str(&wrap(names));
+    }
     table
+}
+
+/// Words in lines that fit a page, separated by commas.
+fn wrap(words: impl Iterator<Item = String>) -> String {
+    const WIDTH: usize = 118;
+    let mut lines = vec![String::new()];
+    for word in words {
+        let line = lines.last_mut().expect("there is always a line");
+        if line.is_empty() {
+            *line = word;
+        } else if line.len() + word.len() + 2 <= WIDTH {
+            line.push_str(", ");
+            line.push_str(&word);
+        } else {
+            line.push(',');
+            lines.push(word);
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 #[cfg(test)]
@@ -133,6 +156,15 @@ mod tests {
         assert!(table.contains("| versioning | 0 | 1 | 0 |"), "{table}");
         assert!(table.contains("| objects | 1 | 0 | 1 |"), "{table}");
         assert!(table.contains("| **all** | **2** | **1** | **1** |"), "{table}");
-        assert!(table.contains("- versioning: `test_copy_versioned`"), "{table}");
+        assert!(table.contains("### versioning\n\n`test_copy_versioned`\n"), "{table}");
+    }
+
+    #[test]
+    fn parameters_are_counted_and_lines_fit() {
+        let lines: String =
+            (0..40).map(|n| format!("failed\ttest_case_{}[{n}]\tversioning\n", n / 2)).collect();
+        let table = render(&lines);
+        assert!(table.contains("`test_case_7` (2 cases)"), "{table}");
+        assert!(table.lines().all(|line| line.len() <= 120), "{table}");
     }
 }

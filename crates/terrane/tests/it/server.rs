@@ -152,3 +152,24 @@ fn mistakes_are_refused_before_anything_happens() {
     fails(&["up", "--config", file.to_str().unwrap()], 1, "cannot listen on");
     assert!(!Path::new(home.path()).join("terrane-data/objects").exists());
 }
+
+/// Every metric that an alert watches is one that the server has.
+#[test]
+fn alerts_watch_metrics_that_exist() {
+    let server = Server::up(&[]);
+    let mut s3 = server.s3();
+    s3.create_bucket("watched").unwrap();
+    let metrics = s3.request("GET", "/_terrane/metrics", "", &[], b"").unwrap().text();
+    let rules = include_str!("../../../../packaging/alerts.yml");
+    let mut watched = 0;
+    for line in rules.lines().filter(|line| line.trim_start().starts_with("expr:")) {
+        for word in line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            if word.starts_with("terrane_") {
+                watched += 1;
+                let name = word.strip_suffix("_total").unwrap_or(word);
+                assert!(metrics.contains(&format!("# TYPE {name} ")), "there is no metric {word}");
+            }
+        }
+    }
+    assert!(watched >= 8, "{watched}");
+}
