@@ -226,12 +226,12 @@ impl Worker {
         if requests.is_empty() {
             return;
         }
-        let before = self.pipeline.applied().version;
         let started = Instant::now();
         let results = self.pipeline.commit(requests);
         self.gather.committed(requests.len(), started.elapsed());
-        let version = self.pipeline.applied().version;
-        if version != before {
+        if let Some(version) = self.pipeline.visible()
+            && version != self.shared.published.read().version
+        {
             let snapshot: LocalSnapshot = self.pipeline.rows().snapshot();
             *self.shared.published.write() = Published { version, snapshot };
             self.shared.changes.send_replace(version);

@@ -83,8 +83,9 @@ impl<R: Rows> Pipeline<R> {
         let mut results: Vec<Result<Version>> =
             requests.iter().map(|request| self.submit(request, &mut stored)).collect();
         if let Err(error) = self.store(&stored) {
-            // Also of duplicates of commits in this very batch.
-            let lost = |version: &Version| stored.iter().any(|commit| commit.version == *version);
+            // Also of duplicates: of commits in this very batch, and of any while the view lacks them.
+            let lost =
+                |version: &Version| self.behind || stored.iter().any(|commit| commit.version == *version);
             for result in results.iter_mut().filter(|result| result.as_ref().is_ok_and(lost)) {
                 *result = Err(error.clone());
             }
@@ -97,9 +98,15 @@ impl<R: Rows> Pipeline<R> {
         &self.rows
     }
 
-    /// How far the view is.
+    /// How far the view is, or was before it failed.
     pub fn applied(&self) -> Applied {
         self.applied
+    }
+
+    /// The version that [`Pipeline::rows`] shows; `None` while it lacks commits that the log has: then
+    /// readers stay with what they saw last.
+    pub fn visible(&self) -> Option<Version> {
+        (!self.behind).then_some(self.applied.version)
     }
 
     /// The log, for checks.
