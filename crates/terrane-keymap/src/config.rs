@@ -109,7 +109,7 @@ impl Default for ShardConfig {
             sync_bytes: 32 << 20,
             sync_interval_ms: 10_000,
             batch_entries_max: 512,
-            run_entries_max: 262_144,
+            run_entries_max: 65_536,
             runs_max: 256,
             run_chunk_entries: 4_096,
             high_to_low: (4, 1),

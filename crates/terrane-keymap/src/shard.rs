@@ -7,7 +7,9 @@ mod decide_upload;
 mod dispatch;
 mod inflight;
 mod load;
+mod optable;
 mod pending;
+mod pick;
 mod recovery;
 mod runs;
 mod sequence;
@@ -58,6 +60,8 @@ pub struct Shard {
     workers: Workers,
     batches: BTreeMap<BatchId, Outstanding>,
     batches_made: u64,
+    /// Batches that were given up and may still be committed: first completion cursor, slots.
+    limbo: Vec<(u64, Vec<Slot>)>,
     rotation: usize,
     runs: Runs,
     sync: SyncState,

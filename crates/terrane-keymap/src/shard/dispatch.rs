@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Shard;
+use super::pick::Picks;
 use super::runs::RunWork;
 use crate::batch::{Batch, BatchRow, SlotPart};
-use crate::class::{Class, ClassName};
 use crate::completion::Completion;
 use crate::events::Output;
 use crate::ids::{BatchId, Lsn, RunId, SLOTS, Slot, Timestamp, WorkerId};
@@ -34,15 +34,6 @@ impl Outstanding {
     }
 }
 
-/// What is picked for one batch.
-#[derive(Default)]
-struct Picks {
-    ops: BTreeMap<Slot, Vec<Lsn>>,
-    run_work: Vec<(Slot, RunWork)>,
-    purges: BTreeSet<Slot>,
-    count: usize,
-}
-
 impl Shard {
     /// Hands batches to idle workers as long as there is work.
     pub(super) fn dispatch(&mut self) {
@@ -62,124 +53,6 @@ impl Shard {
                 self.send(worker, picks);
             }
         }
-    }
-
-    fn pick(&mut self, slots: &[Slot]) -> Picks {
-        let mut picks = Picks::default();
-        if slots.is_empty() {
-            return picks;
-        }
-        let most = self.config.batch_entries_max.max(1);
-        // Another slot is served first each time.
-        self.rotation = self.rotation.wrapping_add(1);
-        let turn = self.rotation % slots.len();
-        let slots: Vec<Slot> = slots[turn..].iter().chain(&slots[..turn]).copied().collect();
-        self.pick_class(ClassName::Sync, most, &slots, &mut picks);
-        let rest = |picks: &Picks| most.saturating_sub(picks.count);
-        self.pick_class(ClassName::Move, rest(&picks).div_ceil(4), &slots, &mut picks);
-        self.pick_run_work(rest(&picks).div_ceil(2), &slots, &mut picks);
-        // Delayed entries that are due come before those that merely wait.
-        self.pick_class(ClassName::Delay, rest(&picks).div_ceil(2), &slots, &mut picks);
-        let (high, low) = self.config.high_to_low;
-        let share = rest(&picks) * high as usize / (high + low).max(1) as usize;
-        self.pick_class(ClassName::High, share.max(1), &slots, &mut picks);
-        self.pick_class(ClassName::Low, rest(&picks), &slots, &mut picks);
-        self.pick_class(ClassName::High, rest(&picks), &slots, &mut picks);
-        self.pick_class(ClassName::Delay, rest(&picks), &slots, &mut picks);
-        self.pick_purges(&slots, &mut picks);
-        picks
-    }
-
-    fn pick_class(&mut self, name: ClassName, quota: usize, slots: &[Slot], picks: &mut Picks) {
-        if quota == 0 || self.pending.depth(name) == 0 {
-            return;
-        }
-        let per_slot = quota.div_ceil(slots.len());
-        let mut left = quota;
-        // A first round in equal shares, a second for what some slots did not use.
-        for share in [per_slot, quota] {
-            for slot in slots {
-                let chosen = picks.ops.get(slot).map_or(&[][..], |ops| ops);
-                let taken = self.eligible(*slot, name, share.min(left), chosen);
-                left -= taken.len();
-                picks.count += taken.len();
-                if !taken.is_empty() {
-                    picks.ops.entry(*slot).or_default().extend(taken);
-                }
-                if left == 0 {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// The first entries of a slot's class that may be applied now.
-    fn eligible(&self, slot: Slot, name: ClassName, most: usize, chosen: &[Lsn]) -> Vec<Lsn> {
-        let state = &self.slots.states[slot.index()];
-        let mut taken = Vec::new();
-        for (class, queue) in state.queues(name) {
-            for lsn in queue {
-                if taken.len() == most {
-                    return taken;
-                }
-                let Some(op) = self.pending.get(*lsn) else { continue };
-                if op.spilling || chosen.contains(lsn) {
-                    continue;
-                }
-                if !self.may_apply(class, *lsn, op.due()) {
-                    break;
-                }
-                taken.push(*lsn);
-            }
-        }
-        taken
-    }
-
-    /// Whether an entry may be applied now: not paused, and if delayed, nearly due or wanted early.
-    fn may_apply(&self, class: Class, lsn: Lsn, due: Option<Timestamp>) -> bool {
-        if self.drained_upto(class.name()) >= lsn {
-            return true;
-        }
-        if self.paused[class.name().index()] && class.name() != ClassName::Sync {
-            return false;
-        }
-        due.is_none_or(|due| lsn <= self.early_upto || self.is_nearly_due(class, due))
-    }
-
-    pub(super) fn is_nearly_due(&self, class: Class, due: Timestamp) -> bool {
-        let lead = self.config.due_lead_ms
-            + class.delay_ms().unwrap_or(0).saturating_mul(self.config.due_lead_percent) / 100;
-        self.now.plus_ms(lead) >= due
-    }
-
-    fn pick_run_work(&mut self, quota: usize, slots: &[Slot], picks: &mut Picks) {
-        let mut left = quota;
-        for slot in slots {
-            while left > 0
-                && let Some(work) = self.slots.get_mut(*slot).run_work.pop_front()
-            {
-                picks.run_work.push((*slot, work));
-                picks.count += 1;
-                left -= 1;
-            }
-        }
-    }
-
-    /// Slots with tombstones to purge come along, or alone if there is nothing else to do.
-    fn pick_purges(&mut self, slots: &[Slot], picks: &mut Picks) {
-        let alone = picks.count == 0;
-        for slot in slots {
-            let wanted = self.slots.states[slot.index()].purges_wanted > 0;
-            if wanted && (alone || picks.ops.contains_key(slot)) && self.purge_limit() > Lsn::ZERO {
-                picks.purges.insert(*slot);
-                picks.count += usize::from(alone);
-            }
-        }
-    }
-
-    /// Tombstones from here on are kept for the sake of spill runs.
-    fn purge_limit(&self) -> Lsn {
-        self.runs.lsn_min().map_or(Lsn(u64::MAX - 1), Lsn::prev)
     }
 
     fn send(&mut self, worker: WorkerId, picks: Picks) {
@@ -263,7 +136,8 @@ impl Shard {
     }
 
     /// A run's row, or what has been written to it since: the newest state takes over the earliest due time, and the
-    /// record of the older one may be gone.
+    /// record of the older one may be gone. After a restart it is the run's that may be the newer one, because replay
+    /// has found entries again that had been spilled along with it.
     fn collect_run_work(
         &self,
         slot: Slot,
@@ -271,19 +145,14 @@ impl Shard {
         rows: &mut BTreeMap<RowId, BatchRow>,
         touched: &mut BTreeMap<Lsn, u32>,
     ) {
-        if rows.contains_key(&work.row) {
-            return;
-        }
-        let head = match self.pending.overlay.get(&work.row) {
-            Some(shown) => {
-                for write in self.pending.writes_of(&work.row) {
-                    *touched.entry(write).or_default() += 1;
-                }
-                shown
+        if !rows.contains_key(&work.row) {
+            for write in self.pending.writes_of(&work.row) {
+                *touched.entry(write).or_default() += 1;
             }
-            None => &work.head,
-        };
-        let (row, head) = (work.row.clone(), Arc::clone(head));
+        }
+        let shown = self.pending.overlay.get(&work.row).unwrap_or(&work.head);
+        let newest = if shown.guard < work.head.guard { &work.head } else { shown };
+        let (row, head) = (work.row.clone(), Arc::clone(newest));
         rows.insert(row.clone(), BatchRow { slot, row, head });
     }
 
@@ -348,9 +217,12 @@ impl Shard {
         };
         self.release_worker(&batch);
         for part in &batch.parts {
+            // Any one slot's later epoch shuts an earlier batch out as a whole.
+            self.limbo.retain(|(_, slots)| !slots.contains(&part.slot));
             let state = self.slots.get_mut(part.slot);
             state.applied(part);
             state.outstanding = None;
+            state.fence_wanted = false;
             if part.purge_upto > Lsn::ZERO {
                 state.purges_wanted -= 1;
                 self.counters.purges += 1;
@@ -399,8 +271,16 @@ impl Shard {
     }
 
     /// A batch left no trace, or nobody knows: its entries are handed out again, under a later epoch.
-    pub(super) fn forget_batch(&mut self, id: BatchId) {
+    /// If it may still be committed, consumers of completions do not go past it until a later epoch shuts it out.
+    pub(super) fn forget_batch(&mut self, id: BatchId, may_commit: bool) {
         let Some(batch) = self.batches.remove(&id) else { return };
+        if may_commit && let Some(first) = batch.first_cursor {
+            let slots: Vec<Slot> = batch.parts.iter().map(|part| part.slot).collect();
+            for slot in &slots {
+                self.slots.get_mut(*slot).fence_wanted = true;
+            }
+            self.limbo.push((first, slots));
+        }
         self.release_worker(&batch);
         self.counters.batches_forgotten += 1;
         self.outbox = self.outbox.saturating_sub(batch.completions);
@@ -417,7 +297,7 @@ impl Shard {
 
     pub(super) fn batch_failed(&mut self, id: BatchId) {
         let Some(worker) = self.batches.get(&id).map(|batch| batch.worker) else { return };
-        self.forget_batch(id);
+        self.forget_batch(id, false);
         let not_before = self.now.plus_ms(RETRY_MS);
         if let Some(worker) = self.workers.all.get_mut(&worker) {
             worker.not_before = not_before;
@@ -426,8 +306,9 @@ impl Shard {
 
     /// Completions up to here are all in the keymap.
     pub(super) fn completions_upto(&self) -> u64 {
-        let outstanding = self.batches.values().filter_map(|batch| batch.first_cursor).min();
-        outstanding.map_or(self.cursor, |first| first - 1)
+        let outstanding = self.batches.values().filter_map(|batch| batch.first_cursor);
+        let limbo = self.limbo.iter().map(|(first, _)| *first);
+        outstanding.chain(limbo).min().map_or(self.cursor, |first| first - 1)
     }
 }
 

@@ -93,6 +93,7 @@ impl Recovery {
             workers: Workers::new(config.start),
             batches: BTreeMap::new(),
             batches_made: u64::from(config.start) << 40,
+            limbo: Vec::new(),
             rotation: 0,
             runs: Runs::recover(meta.runs),
             sync: SyncState::new(config.replay_bytes_max, meta.replay, now),

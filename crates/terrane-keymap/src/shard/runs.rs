@@ -97,6 +97,11 @@ impl Runs {
         self.unapplied().filter(|run| run.info.class == class).map(|run| run.info.entries).sum()
     }
 
+    /// Entries in runs.
+    pub(super) fn spilled_total(&self) -> u64 {
+        self.unapplied().map(|run| run.info.entries).sum()
+    }
+
     /// When the oldest entry of a class in runs was accepted.
     pub(super) fn oldest(&self, class: ClassName) -> Option<Timestamp> {
         self.unapplied().filter(|run| run.info.class == class).map(|run| run.info.accepted).min()

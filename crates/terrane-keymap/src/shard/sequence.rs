@@ -60,8 +60,7 @@ impl Shard {
         if self.pending.bytes() + self.inflight.bytes() > share(self.config.pending_bytes_hard) {
             return slow("memory of pending entries");
         }
-        let spilled: u64 = ClassName::ALL.into_iter().map(|class| self.runs.spilled(class)).sum();
-        if self.pending.len() as u64 + spilled > share(self.config.pending_count_hard) {
+        if self.pending.len() as u64 + self.runs.spilled_total() > share(self.config.pending_count_hard) {
             return slow("number of pending entries");
         }
         let stuck = self.runs.len() >= self.config.runs_max;

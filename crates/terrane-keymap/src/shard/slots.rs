@@ -21,6 +21,8 @@ pub(super) struct SlotState {
     pub(super) owner: Option<WorkerId>,
     pub(super) epoch: Epoch,
     pub(super) outstanding: Option<BatchId>,
+    /// A batch of a former owner may still be committed: the next one of this slot rules that out.
+    pub(super) fence_wanted: bool,
     /// Batches that may still find tombstones to purge.
     pub(super) purges_wanted: u32,
     /// Tombstones applied since the last mark.
@@ -82,7 +84,7 @@ impl SlotState {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        !self.queues.is_empty() || !self.run_work.is_empty() || self.purges_wanted > 0
+        !self.queues.is_empty() || !self.run_work.is_empty() || self.purges_wanted > 0 || self.fence_wanted
     }
 
     /// Progress once the writes in `completing` are applied too. `visible` is the last durable LSN.

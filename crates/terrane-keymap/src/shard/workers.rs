@@ -65,7 +65,7 @@ impl Shard {
         let Some(gone) = self.workers.all.remove(&worker) else { return };
         self.counters.workers_lost += 1;
         if let Some(batch) = gone.busy {
-            self.forget_batch(batch);
+            self.forget_batch(batch, true);
         }
         for slot in &mut self.slots.states {
             if slot.owner == Some(worker) {

@@ -21,6 +21,7 @@ mod machine;
 mod model;
 mod settings;
 mod verify;
+mod work;
 
 use crate::runner::{Context, Plan, Violation, World};
 

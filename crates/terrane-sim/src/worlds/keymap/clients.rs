@@ -204,7 +204,7 @@ impl History<'_> {
             let op = Op::CreateBucket { name: name.into(), incarnation, owner, region: None, limit: 10 };
             return self.ask(Some(client), op, ModeRequest::default());
         };
-        let key: &'static [u8] = *self.context.rng.pick(&KEYS);
+        let key = self.context.rng.pick(&KEYS);
         let key = Bytes::from_static(key);
         let kind = self.context.rng.weighted(&[30, 14, 6, 8, 8, 6, 8, 6, 3, 3, 2]);
         let bucket_id = bucket.incarnation;

@@ -41,6 +41,9 @@ impl History<'_> {
             "full" => {
                 let room = self.context.rng.range(0..40_000);
                 self.disks.log.set_capacity(self.disks.log.used() + room);
+                // Some file systems need room even to overwrite.
+                let overwrite_full = *self.context.rng.pick(&[0, 3]);
+                self.disks.log.set_faults(DiskFaults { overwrite_full, ..DiskFaults::default() });
                 self.queue.within(self.think * 60, Event::Mend);
                 let low = self.context.rng.one_in(2);
                 return self.feed(Input::DiskPressure { low });

@@ -14,7 +14,7 @@ use terrane_log::LogConfig;
 use super::clients::Client;
 use super::compactor::Compactor;
 use super::engine::Engine;
-use super::machine::{Disks, Machine, Seen, commit};
+use super::machine::{Disks, Machine, Seen};
 use super::model::{Outcome, State};
 use crate::disk::SimDisk;
 use crate::runner::{Context, Plan, Violation};
@@ -228,9 +228,17 @@ impl<'a> History<'a> {
         self.context.coverage.hit("keymap.no_space_at_append");
         let now = self.now();
         let Some(machine) = &mut self.machine else { return };
-        if machine.appended > machine.shard.visible() && machine.log.sync().is_ok() {
+        if machine.appended > machine.shard.visible() {
             let upto = machine.appended;
-            machine.feed(&self.disks, now, Input::Durable { upto });
+            match machine.log.sync() {
+                Ok(_) => machine.feed(&self.disks, now, Input::Durable { upto }),
+                Err(error) if error.is_no_space() => {}
+                // What was taken before may or may not be durable.
+                Err(error) => {
+                    let why = error.to_string().into();
+                    return machine.feed(&self.disks, now, Input::LogFailed { why });
+                }
+            }
         }
         let durable = machine.shard.visible();
         machine.appended = durable;
@@ -340,70 +348,6 @@ impl<'a> History<'a> {
             Some(worker) => self.feed(Input::WorkerReady { worker }),
             None => Ok(()),
         }
-    }
-
-    /// A batch reaches the keymap: of a worker in good standing, or of one that was given up long ago.
-    fn commit(&mut self, batch: Box<Batch>) -> Result<(), Violation> {
-        let Some(machine) = &mut self.machine else { return Ok(()) };
-        let zombie = !machine.workers.contains(&batch.worker);
-        let boot = self.boot;
-        if zombie && self.context.rng.one_in(2) && !self.healing {
-            self.queue.within(Duration::from_millis(3_000), Event::Commit { boot, batch });
-            return Ok(());
-        }
-        let id = batch.id;
-        if self.broken.commits && self.context.rng.one_in(3) {
-            return self.feed(Input::BatchFailed { batch: id });
-        }
-        let committed = commit(&mut self.disks.keymap, &machine.reader, &batch);
-        self.context.coverage.hit(match (&committed, zombie) {
-            (Ok(()), false) => "keymap.batch_committed",
-            (Ok(()), true) => "keymap.zombie_committed",
-            (Err(_), true) => "keymap.zombie_fenced",
-            (Err(_), false) => "keymap.batch_refused",
-        });
-        match committed {
-            Ok(()) => self.feed(Input::BatchApplied { batch: id }),
-            Err(terrane_keymap::keymap::PlanError::Fenced { .. }) => {
-                self.feed(Input::BatchFailed { batch: id })
-            }
-            Err(error) => Err(Violation(format!("a batch cannot be planned: {error}"))),
-        }
-    }
-
-    fn sync_done(&mut self, token: u64, upto: u64) -> Result<(), Violation> {
-        if self.broken.syncs && self.context.rng.one_in(2) {
-            self.context.coverage.hit("keymap.sync_failed");
-            return self.feed(Input::KeymapSyncFailed { token });
-        }
-        self.disks.keymap.end_sync(upto);
-        self.context.coverage.hit("keymap.synced");
-        self.feed(Input::KeymapSynced { token })
-    }
-
-    fn spill_done(&mut self, run: RunId) -> Result<(), Violation> {
-        let Some((entries, mutations)) = self.spills.remove(&run) else { return Ok(()) };
-        if self.broken.runs && self.context.rng.one_in(2) {
-            self.context.coverage.hit("keymap.spill_failed");
-            return self.feed(Input::SpillFailed { run });
-        }
-        self.disks.runs.insert(run, super::engine::RunFile::new(entries));
-        self.disks.keymap.commit(mutations);
-        self.context.coverage.hit("keymap.spilled");
-        self.feed(Input::SpillDone { run })
-    }
-
-    fn load_done(&mut self, run: RunId, after: Option<RowId>, max: usize) -> Result<(), Violation> {
-        if self.broken.runs && self.context.rng.one_in(2) {
-            return self.feed(Input::RunLoadFailed { run });
-        }
-        let Some(file) = self.disks.runs.get(&run) else {
-            return Err(Violation(format!("{run:?} is to be applied and was deleted")));
-        };
-        let rest = file.entries.iter().filter(|entry| after.as_ref().is_none_or(|after| entry.row > *after));
-        let entries: Vec<RunEntry> = rest.take(max).cloned().collect();
-        let end = entries.len() < max;
-        self.feed(Input::RunChunk { run, entries, end })
     }
 
     fn tick(&mut self) -> Result<(), Violation> {

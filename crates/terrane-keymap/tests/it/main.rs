@@ -1,0 +1,3 @@
+//! What is stored: pinned bytes, and decoders that bear anything.
+
+mod formats;
