@@ -16,6 +16,7 @@ mod store;
 mod system;
 mod tokens;
 mod users;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -50,6 +51,7 @@ pub mod types {
     pub use super::system::{ComponentHealth, Health, HistorySeries, ServerStatus};
     pub use super::tokens::{NewToken, Token, TokenWithText};
     pub use super::users::{NewUser, User, UserPatch};
+    pub use super::webhooks::{NewWebhook, Webhook};
 }
 
 /// Longest body of a native request, bytes.
@@ -89,6 +91,7 @@ impl Native {
             .merge(tokens::routes())
             .merge(policies::routes())
             .merge(buckets::routes())
+            .merge(webhooks::routes())
             .merge(queues::routes())
             .merge(completions::routes())
             .merge(store::routes())

@@ -5,6 +5,7 @@ mod bucket;
 mod client;
 mod connect;
 mod credentials;
+mod input;
 mod key;
 mod operation;
 mod output;

@@ -182,7 +182,12 @@ pub(super) async fn create(
 
 /// Finds a bucket and goes on if policy allows the action. Another account's bucket answers as one that does
 /// not exist.
-async fn find(app: &App, call: &Call, name: &str, action: &'static str) -> Result<Arc<BucketInfo>, Problem> {
+pub(super) async fn find(
+    app: &App,
+    call: &Call,
+    name: &str,
+    action: &'static str,
+) -> Result<Arc<BucketInfo>, Problem> {
     let bucket = match app.objects.bucket(name).await {
         Ok(bucket) if bucket.owner == *call.account() => Some(bucket),
         Ok(_) | Err(terrane_objects::service::ObjectError::NoSuchBucket(_)) => None,

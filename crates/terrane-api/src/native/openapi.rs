@@ -3,7 +3,7 @@
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::{accounts, buckets, completions, keys, policies, queues, store, system, tokens, users};
+use super::{accounts, buckets, completions, keys, policies, queues, store, system, tokens, users, webhooks};
 use crate::problem::Problem;
 
 #[derive(OpenApi)]
@@ -23,6 +23,7 @@ use crate::problem::Problem;
         tokens::list, tokens::create, tokens::delete,
         policies::validate, policies::why, policies::list, policies::show, policies::put, policies::delete,
         buckets::list, buckets::create, buckets::show, buckets::change, buckets::delete,
+        webhooks::show, webhooks::put, webhooks::delete,
         queues::list, queues::pause, queues::resume, queues::drain,
         completions::operation, completions::completions,
         store::list, store::create,

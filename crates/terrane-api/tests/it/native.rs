@@ -206,6 +206,27 @@ async fn buckets_have_a_default_mode() {
 }
 
 #[tokio::test]
+async fn webhooks_are_set_without_showing_their_secret() {
+    let door = Fixture::new().await;
+    door.native(Method::POST, "/_terrane/v1/buckets", Some(json!({ "name": "hooked" }))).await;
+    let path = "/_terrane/v1/buckets/hooked/webhook";
+    assert_eq!(door.native(Method::GET, path, None).await.status, 404);
+    let hook = |url: &str, secret: &str| Some(json!({ "url": url, "secret": secret, "prefix": "in/" }));
+    let (url, secret) = ("https://hooks.example/x", "0123456789abcdef");
+    assert_eq!(door.native(Method::PUT, path, hook(url, "short")).await.status, 400);
+    assert_eq!(door.native(Method::PUT, path, hook("file:///etc/passwd", secret)).await.status, 400);
+    for method in [Method::PUT, Method::GET] {
+        let body = (method == Method::PUT).then(|| hook(url, secret)).flatten();
+        let answer = door.native(method, path, body).await;
+        assert_eq!(answer.json(), json!({ "url": url, "events": [], "prefix": "in/", "suffix": "" }));
+    }
+    let shown = door.native(Method::GET, "/_terrane/v1/buckets/hooked", None).await;
+    assert!(!shown.text.contains(secret));
+    assert_eq!(door.native(Method::DELETE, path, None).await.status, 204);
+    assert_eq!(door.native(Method::GET, path, None).await.status, 404);
+}
+
+#[tokio::test]
 async fn queues_are_listed_paused_and_drained() {
     let door = Fixture::new().await;
     let queues = door.native(Method::GET, "/_terrane/v1/queues", None).await.json();

@@ -2,9 +2,10 @@
 
 use clap::{Subcommand, ValueEnum};
 use comfy_table::Table;
-use terrane_api::types::{Bucket, BucketPatch, NewBucket};
+use terrane_api::types::{Bucket, BucketPatch, NewBucket, NewWebhook, Webhook};
 
 use super::client::{Client, encode};
+use super::input::read_secret;
 use super::output::{Output, facts, table};
 
 /// Verbs of `bucket`.
@@ -40,6 +41,33 @@ pub(crate) enum Verb {
         /// On or suspended.
         state: VersioningState,
     },
+    /// Where completions of the bucket's writes are posted.
+    ShowWebhook {
+        /// The bucket's name.
+        bucket: String,
+    },
+    /// Post completions of the bucket's writes to a URL. The key of their signature, at least 16 characters, is
+    /// read from standard input.
+    SetWebhook {
+        /// The bucket's name.
+        bucket: String,
+        /// `http` or `https`.
+        url: String,
+        /// Only these events, such as `ObjectCreated:*`. May be repeated; default: all.
+        #[arg(long = "event", value_name = "NAME")]
+        events: Vec<String>,
+        /// Only keys that begin so.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        prefix: String,
+        /// Only keys that end so.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        suffix: String,
+    },
+    /// Post no more completions.
+    DeleteWebhook {
+        /// The bucket's name.
+        bucket: String,
+    },
     /// Delete an empty bucket.
     Delete {
         /// Its name.
@@ -70,6 +98,20 @@ pub(crate) async fn run(client: &Client, out: &Output, verb: Verb) -> anyhow::Re
             client.delete(&path(&bucket)).await?;
             return out.done(format_args!("bucket {bucket} deleted"));
         }
+        Verb::ShowWebhook { bucket } => {
+            let webhook: Webhook = client.get(&format!("{}/webhook", path(&bucket))).await?;
+            return out.print(&webhook, show_webhook);
+        }
+        Verb::SetWebhook { bucket, url, events, prefix, suffix } => {
+            let webhook = Webhook { url, events, prefix, suffix };
+            let new = NewWebhook { webhook, secret: read_secret()? };
+            let webhook: Webhook = client.put(&format!("{}/webhook", path(&bucket)), &new).await?;
+            return out.print(&webhook, show_webhook);
+        }
+        Verb::DeleteWebhook { bucket } => {
+            client.delete(&format!("{}/webhook", path(&bucket))).await?;
+            return out.done(format_args!("webhook of bucket {bucket} deleted"));
+        }
         Verb::Create { bucket, mode } => {
             let write_mode = mode.filter(|mode| mode != "auto");
             client.post("/_terrane/v1/buckets", &NewBucket { name: bucket, write_mode }).await?
@@ -89,6 +131,15 @@ pub(crate) async fn run(client: &Client, out: &Output, verb: Verb) -> anyhow::Re
         }
     };
     out.print(&bucket, show)
+}
+
+fn show_webhook(webhook: &Webhook) -> Table {
+    facts([
+        ("url", webhook.url.clone()),
+        ("events", if webhook.events.is_empty() { "all".to_owned() } else { webhook.events.join(", ") }),
+        ("prefix", webhook.prefix.clone()),
+        ("suffix", webhook.suffix.clone()),
+    ])
 }
 
 fn mode(bucket: &Bucket) -> String {

@@ -1,13 +1,11 @@
 //! `terrane user`
 
-use std::io::Read;
-
-use anyhow::Context;
 use clap::Subcommand;
 use comfy_table::Table;
 use terrane_api::types::{NewUser, User, UserPatch};
 
 use super::client::{Client, encode};
+use super::input::read_secret;
 use super::output::{Output, facts, table};
 
 /// `terrane user`
@@ -90,9 +88,7 @@ pub(crate) async fn run(client: &Client, out: &Output, args: Args) -> anyhow::Re
             client.patch(&path(&name), &UserPatch { managed_policies: Some(policies), ..none() }).await?
         }
         Verb::SetPassword { name } => {
-            let mut password = String::new();
-            std::io::stdin().lock().take(4096).read_to_string(&mut password).context("standard input")?;
-            let password = Some(password.trim_end_matches(['\r', '\n']).to_owned());
+            let password = Some(read_secret()?);
             client.patch(&path(&name), &UserPatch { password, ..none() }).await?
         }
     };
