@@ -6,14 +6,16 @@
 
 mod keymap;
 mod log;
+mod store;
 
 pub use keymap::KeymapWorld;
 pub use log::LogWorld;
+pub use store::StoreWorld;
 
 use crate::runner::World;
 
 /// All worlds.
 #[must_use]
 pub fn all() -> Vec<&'static dyn World> {
-    vec![&KeymapWorld, &LogWorld]
+    vec![&KeymapWorld, &LogWorld, &StoreWorld]
 }

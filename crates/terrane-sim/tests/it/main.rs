@@ -3,3 +3,4 @@
 mod bucket;
 mod keymap;
 mod log;
+mod store;
