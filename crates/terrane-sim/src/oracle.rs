@@ -19,7 +19,7 @@ mod tests;
 pub use register::{Register, RegisterOp, RegisterRet};
 
 use branch::{Branch, linearize_all, lose_all};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -238,7 +238,7 @@ impl<M: Model> History<M> {
 const BRANCHES: usize = 10_000;
 
 /// Keeps one of each; keeps the order, so that the same history is always checked the same way.
-fn dedup<T: Clone + Eq + Hash>(items: &mut Vec<T>) {
-    let mut seen = HashSet::new();
+fn dedup<T: Clone + Ord>(items: &mut Vec<T>) {
+    let mut seen = BTreeSet::new();
     items.retain(|item| seen.insert(item.clone()));
 }

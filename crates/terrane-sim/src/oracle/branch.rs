@@ -5,7 +5,7 @@ use super::{Call, Id, Model, Scan};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Branch<M: Model> {
     keys: BTreeMap<M::Key, Rc<KeyCases<M>>>,
     /// Scans that have started and not yet taken their look.

@@ -12,7 +12,7 @@ pub(super) struct Case<M: Model> {
 }
 
 /// All explanations of a key's history so far, and what is pending there.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct KeyCases<M: Model> {
     pub(super) cases: Vec<Case<M>>,
     pub(super) pending: Vec<Id>,

@@ -284,7 +284,7 @@ fn brute_force(h: &H) -> bool {
         calls: &[(usize, usize, &Call<Register<u8>>)],
         used: &mut Vec<bool>,
         map: &BTreeMap<u8, u64>,
-        seen: &mut HashSet<(Vec<bool>, BTreeMap<u8, u64>)>,
+        seen: &mut BTreeSet<(Vec<bool>, BTreeMap<u8, u64>)>,
     ) -> bool {
         if !seen.insert((used.clone(), map.clone())) {
             return false;
@@ -332,5 +332,5 @@ fn brute_force(h: &H) -> bool {
         }
         false
     }
-    search(&calls, &mut vec![false; calls.len()], &BTreeMap::new(), &mut HashSet::new())
+    search(&calls, &mut vec![false; calls.len()], &BTreeMap::new(), &mut BTreeSet::new())
 }
