@@ -218,6 +218,10 @@ impl Shard {
 
     /// Everything appended so far that `upto` covers is durable: it becomes visible, in the order of LSNs.
     pub(super) fn durable(&mut self, upto: Lsn) {
+        if self.stopped.is_some() {
+            // Given up and answered so; only a recovery tells what is there.
+            return;
+        }
         while let Some(record) = self.inflight.pop_durable(upto) {
             debug_assert!(record.appended, "durable before appended");
             self.show(record);

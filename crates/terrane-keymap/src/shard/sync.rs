@@ -105,6 +105,12 @@ impl Shard {
 
     /// Asks for a sync if it is time for one.
     pub(super) fn sync_keymap(&mut self) {
+        if self.config.bugs.release_log_before_sync {
+            let replay = self.replay_point();
+            self.late.push(Output::ReleaseLog { replay });
+            let asked = std::mem::take(&mut self.sync.requests);
+            self.late.extend(asked.into_iter().map(|op_ref| Output::Synced { op_ref }));
+        }
         let sync = &self.sync;
         let changed = sync.applied_since || sync.bytes_since > 0;
         let overdue = changed && self.now.since_ms(sync.began) >= self.config.sync_interval_ms;
@@ -126,12 +132,6 @@ impl Shard {
         sync.wanted = false;
         self.counters.syncs += 1;
         self.out.push_back(Output::SyncKeymap { token, mutations, replay });
-        if self.config.bugs.release_log_before_sync {
-            self.out.push_back(Output::ReleaseLog { replay });
-            let asked = self.sync.outstanding.as_mut().map(|sync| std::mem::take(&mut sync.requests));
-            let synced = asked.unwrap_or_default().into_iter().map(|op_ref| Output::Synced { op_ref });
-            self.out.extend(synced);
-        }
     }
 
     pub(super) fn keymap_synced(&mut self, token: u64) {

@@ -7,7 +7,7 @@ use terrane_log::LogConfig;
 use crate::rng::SimRng;
 use crate::runner::Plan;
 
-/// Bugs that can be put back; the last two are the log's.
+/// Bugs that can be put back; the last is the log's. (Its world finds the other ones of the log.)
 pub(super) const BUGS: &[&str] = &[
     "skip-lsn-check",
     "drop-overlay-entry-early",
@@ -15,7 +15,6 @@ pub(super) const BUGS: &[&str] = &[
     "acknowledge-before-fsync",
     "recycle-log-before-keymap-sync",
     "one-entry-per-key",
-    "accept-stale-tail",
     "reuse-segment-id",
 ];
 
@@ -43,8 +42,8 @@ pub(super) fn shard(rng: &mut SimRng, plan: &Plan) -> ShardConfig {
         pending_count_hard: 5_000,
         inflight_bytes_max: 40_000,
         replay_bytes_max: rng.range(4_000..60_000),
-        sync_bytes: rng.range(2_000..30_000),
-        sync_interval_ms: 500,
+        sync_bytes: *rng.pick(&[2_000, 10_000, 30_000, 1_000_000]),
+        sync_interval_ms: *rng.pick(&[200, 500, 60_000]),
         batch_entries_max: rng.range(1..24) as usize,
         run_entries_max: rng.range(8..96) as usize,
         runs_max: rng.range(2..12) as usize,
@@ -68,7 +67,7 @@ pub(super) fn shard(rng: &mut SimRng, plan: &Plan) -> ShardConfig {
 pub(super) fn log(rng: &mut SimRng, plan: &Plan) -> LogConfig {
     let bugs = terrane_log::bugs::Bugs {
         ack_before_fsync: false,
-        accept_stale_tail: plan.switches.has("accept-stale-tail"),
+        accept_stale_tail: false,
         reuse_segment_id: plan.switches.has("reuse-segment-id"),
     };
     LogConfig {
