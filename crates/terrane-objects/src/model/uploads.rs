@@ -130,7 +130,8 @@ impl State {
             delete_marker: false,
             modified: current.modified,
             keymap: KeymapState::Applied,
-            operation: Some(OperationId(format!("{:016x}", current.born))),
+            // Nothing is logged for it: the first completion's identity was told then.
+            operation: None,
         })
     }
 }
