@@ -69,7 +69,7 @@ impl Compactor {
 
 impl History<'_> {
     pub(super) fn compact(&mut self) -> Result<(), Violation> {
-        self.queue.within(self.think * 15, Event::Compact);
+        self.queue.within(self.think * 3, Event::Compact);
         if self.machine.is_none() || self.seen.is_none() || self.compactor.moves > 0 {
             return Ok(());
         }
@@ -129,7 +129,7 @@ impl History<'_> {
             return Err(Violation(format!("compaction of log segment {segment}: {error}")));
         }
         if !ops.is_empty() {
-            ops.truncate(8);
+            ops.truncate(32);
             self.compactor.stage = Stage::Moving;
             return self.moves(ops);
         }

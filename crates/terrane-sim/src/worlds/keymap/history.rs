@@ -85,6 +85,8 @@ pub(super) struct History<'a> {
     pub(super) acknowledged: Lsn,
     pub(super) clients: Vec<Client>,
     pub(super) think: Duration,
+    /// A keymap sync takes at most so long.
+    sync_takes: Duration,
     pub(super) spills: BTreeMap<RunId, (Vec<RunEntry>, Vec<Mutation>)>,
     pub(super) compactor: Compactor,
     pub(super) broken: Broken,
@@ -112,6 +114,7 @@ impl<'a> History<'a> {
         let config = super::settings::shard(&mut context.rng, plan);
         let log_config = super::settings::log(&mut context.rng, plan);
         let think = Duration::from_millis(context.rng.range(2..120));
+        let sync_takes = Duration::from_millis(*context.rng.pick(&[60, 500, 5_000]));
         let clients = (0..4).map(|_| Client::default()).collect();
         Self {
             plan,
@@ -133,6 +136,7 @@ impl<'a> History<'a> {
             acknowledged: Lsn::ZERO,
             clients,
             think,
+            sync_takes,
             spills: BTreeMap::new(),
             compactor: Compactor::default(),
             broken: Broken::default(),
@@ -299,7 +303,7 @@ impl<'a> History<'a> {
             Output::SyncKeymap { token, mutations, .. } => {
                 self.disks.keymap.commit(mutations);
                 let upto = self.disks.keymap.begin_sync();
-                self.queue.within(Duration::from_millis(60), Event::SyncDone { boot, token, upto });
+                self.queue.within(self.sync_takes, Event::SyncDone { boot, token, upto });
             }
             Output::ReleaseLog { replay } => {
                 if let Some(machine) = &mut self.machine {
