@@ -243,6 +243,8 @@ impl<H: Handler> Connection<H> {
     {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
+            // A client that has said all may close its side and still read the answer (RFC 9112, section 9.6).
+            .half_close(true)
             .header_read_timeout(self.config.head_timeout)
             .max_header_size(self.config.head_bytes_max)
             .max_headers(self.config.headers_max)
