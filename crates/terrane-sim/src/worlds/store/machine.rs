@@ -115,7 +115,7 @@ impl Machine {
             return Err(Violation::new("the store has another incarnation after a restart"));
         }
         self.incarnation = Some(applied.incarnation);
-        self.settle(context, &pipeline, BTreeMap::new())?;
+        self.settle(context, &pipeline, Version::MAX, BTreeMap::new())?;
         // What is not in the log now never will be, unless it is asked for again.
         let before = self.in_doubt.len();
         self.in_doubt.retain(can_be_asked_again);
@@ -144,12 +144,14 @@ impl Machine {
         !matches!(error, StoreError::Damaged(_)) && self.faulty()
     }
 
-    /// Adds to the model what was acknowledged and, as the log says, has happened of what is in doubt.
-    /// Nothing else may be new in the log.
+    /// Adds to the model what was acknowledged and, as the log says, has happened of what is in doubt, up
+    /// to a version. Nothing else may be new in the log. Records beyond what a running store shows stand
+    /// in files whose sync failed: until the next start nobody can know whether they happened.
     fn settle(
         &mut self,
         context: &mut Context,
         pipeline: &Pipeline<SimView>,
+        up_to: Version,
         mut happened: BTreeMap<Version, Asked>,
     ) -> Result<(), Violation> {
         // The oracle reads with other eyes than the store.
@@ -158,6 +160,7 @@ impl Machine {
         for segment in pipeline.log_reader().segments() {
             let scanned = pipeline.log_reader().scan_segment::<StoreError>(segment.id, |_, payload| {
                 if let LogRecord::Commit { version, id, writes } = LogRecord::decode(payload)?
+                    && version <= up_to
                     && !self.model.has(version)
                     && !happened.contains_key(&version)
                 {
@@ -255,8 +258,8 @@ impl Machine {
             }
         }
         let acknowledged = happened.keys().next_back().copied();
-        if pipeline.visible().is_some_and(|version| version != self.published.0) {
-            self.settle(context, &pipeline, happened)?;
+        if let Some(version) = pipeline.visible().filter(|version| *version != self.published.0) {
+            self.settle(context, &pipeline, version, happened)?;
         }
         self.acknowledged = self.acknowledged.max(acknowledged.unwrap_or(0));
         self.publish(&pipeline)?;
