@@ -22,13 +22,22 @@ pub(crate) struct Length {
     seconds: u64,
 }
 
-/// Runs a world of the simulator, or `fuzz`, and prints a line for `docs/soak.md`.
+/// Names for all worlds that a service rests on.
+const SERVICES: &[(&str, &[&str])] = &[("objects", &["keymap", "log", "store"])];
+
+/// Runs the worlds of a service, one world of the simulator, or `fuzz`, and prints lines for `docs/soak.md`.
 pub(crate) fn run(name: &str, length: &Length) -> Result<()> {
-    let started = Instant::now();
-    let what = if name == "fuzz" { fuzz(length)? } else { simulate(name, length)? };
-    let minutes = started.elapsed().as_secs_f64() / 60.0;
+    let service = SERVICES.iter().find(|(service, _)| *service == name);
+    let names = service.map_or_else(|| vec![name], |(_, worlds)| worlds.to_vec());
     let date = sh::output(Command::new("date").args(["-u", "+%F"]))?;
-    println!("\nFor docs/soak.md:\n| {} | {name} | {what} | {minutes:.1} min | nothing found |", date.trim());
+    let mut rows = String::new();
+    for name in names {
+        let started = Instant::now();
+        let what = if name == "fuzz" { fuzz(length)? } else { simulate(name, length)? };
+        let minutes = started.elapsed().as_secs_f64() / 60.0;
+        rows += &format!("| {} | {name} | {what} | {minutes:.1} min | nothing found |\n", date.trim());
+    }
+    println!("\nFor docs/soak.md:\n{rows}");
     Ok(())
 }
 

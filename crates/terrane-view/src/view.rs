@@ -117,14 +117,24 @@ impl View {
     /// [`ViewError::NoSpace`]: nothing is lost, call again later. Otherwise the view has failed and
     /// [`View::recover`] is needed.
     pub fn sync(&self) -> Result<SyncPoint> {
-        let (point, sealed) = {
+        self.sync_snapshot().map(|(point, _)| point)
+    }
+
+    /// As [`View::sync`], and shows just what it has made durable: whoever throws a log away has to know that, and
+    /// not how far the view was a moment earlier, since a recovery in between takes it back.
+    ///
+    /// # Errors
+    /// As [`View::sync`].
+    pub fn sync_snapshot(&self) -> Result<(SyncPoint, ViewSnapshot)> {
+        let (point, sealed, synced) = {
             let mut writer = self.shared.writer.lock();
             writer.check()?;
             writer.point.0 += 1;
             let generation = self.shared.generation();
             generation.insert_point(writer.point);
+            let synced = ViewSnapshot::new(Arc::clone(&generation));
             generation.seal();
-            (writer.point, generation)
+            (writer.point, generation, synced)
         };
         self.shared.flush()?;
         // Whoever recovered the view between the two steps threw away what was sealed.
@@ -132,7 +142,7 @@ impl View {
             return Err(ViewError::Recovered);
         }
         self.shared.wake_maintenance();
-        Ok(point)
+        Ok((point, synced))
     }
 
     /// Reads the files again, forgetting what was applied since they were written; the caller

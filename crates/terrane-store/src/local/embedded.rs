@@ -60,7 +60,7 @@ type Reply = oneshot::Sender<Result<Version>>;
 enum Job {
     Commit(CommitRequest, Reply),
     /// The view was synced (or not) at this point.
-    Checkpointed(Result<Applied>),
+    Checkpointed(Result<Option<Applied>>),
     Close(oneshot::Sender<Result<()>>),
 }
 
@@ -245,15 +245,15 @@ impl Worker {
     fn consider_checkpoint(&mut self) {
         let due = self.pipeline.log_bytes_since(&self.synced) >= self.replay_bytes_max;
         if due {
-            self.checkpoints.request(self.pipeline.applied());
+            self.checkpoints.request();
         }
     }
 
-    fn checkpointed(&mut self, result: Result<Applied>) {
+    fn checkpointed(&mut self, result: Result<Option<Applied>>) {
         self.checkpoints.finished(result.is_ok());
         let recycled = result.and_then(|synced| {
-            self.synced = synced;
-            self.pipeline.recycle(&synced)
+            self.synced = synced.unwrap_or(self.synced);
+            self.pipeline.recycle(&self.synced)
         });
         if let Err(error) = recycled {
             tracing::warn!(%error, "store checkpoint");
@@ -309,7 +309,7 @@ impl Gather {
 
 /// The thread that syncs the view while commits go on.
 struct Checkpoints {
-    requests: Option<std::sync::mpsc::SyncSender<Applied>>,
+    requests: Option<std::sync::mpsc::SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
     running: bool,
     not_before: Option<Instant>,
@@ -317,10 +317,10 @@ struct Checkpoints {
 
 impl Checkpoints {
     fn start(rows: ViewRows, done: mpsc::WeakSender<Job>) -> Result<Self> {
-        let (requests, queue) = std::sync::mpsc::sync_channel::<Applied>(1);
+        let (requests, queue) = std::sync::mpsc::sync_channel::<()>(1);
         let work = move || {
-            while let Ok(at) = queue.recv() {
-                let result = rows.sync().map(|()| at);
+            while let Ok(()) = queue.recv() {
+                let result = rows.sync();
                 let Some(done) = done.upgrade() else { return };
                 if done.blocking_send(Job::Checkpointed(result)).is_err() {
                     return;
@@ -332,10 +332,10 @@ impl Checkpoints {
         Ok(Self { requests: Some(requests), thread: Some(thread), running: false, not_before: None })
     }
 
-    fn request(&mut self, at: Applied) {
+    fn request(&mut self) {
         let waiting = self.not_before.is_some_and(|time| Instant::now() < time);
         if !self.running && !waiting {
-            self.running = self.requests.as_ref().is_some_and(|requests| requests.try_send(at).is_ok());
+            self.running = self.requests.as_ref().is_some_and(|requests| requests.try_send(()).is_ok());
         }
     }
 

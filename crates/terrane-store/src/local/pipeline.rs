@@ -139,11 +139,8 @@ impl<R: Rows> Pipeline<R> {
     /// # Errors
     /// The view's and the log's.
     pub fn checkpoint(&mut self) -> Result<usize> {
-        let applied = self.applied;
-        if !self.bugs.recycle_before_sync {
-            self.rows.sync()?;
-        }
-        self.recycle(&applied)
+        let synced = if self.bugs.recycle_before_sync { Some(self.applied) } else { self.rows.sync()? };
+        synced.map_or(Ok(0), |synced| self.recycle(&synced))
     }
 
     fn ready(&mut self) -> Result<()> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use terrane_log::Position;
 use terrane_types::RandomId;
-use terrane_view::{Batch, Keyspace, View, ViewConfig};
+use terrane_view::{Batch, Keyspace, View, ViewConfig, ViewSnapshot};
 
 use super::LocalSnapshot;
 use crate::committer::{CommitId, Version};
@@ -110,11 +110,12 @@ pub trait Rows {
     /// The view's; then nothing of the batch is visible.
     fn apply(&self, batch: RowBatch) -> Result<()>;
 
-    /// Makes everything applied before durable.
+    /// Makes everything applied before durable, and says how far that is: a view that was recovered a moment
+    /// before is further back than it was.
     ///
     /// # Errors
     /// The view's.
-    fn sync(&self) -> Result<()>;
+    fn sync(&self) -> Result<Option<Applied>>;
 
     /// Goes back to what is durable, clearing a failure.
     ///
@@ -151,6 +152,11 @@ impl ViewRows {
         self.view.snapshot().iter(self.rows).map(|row| Ok(row?))
     }
 
+    fn applied_in(&self, snapshot: &ViewSnapshot) -> Result<Option<Applied>> {
+        let row = snapshot.get(self.meta, APPLIED)?;
+        row.map(|row| Applied::decode(&row)).transpose()
+    }
+
     pub(crate) fn close(self) -> Result<()> {
         Ok(self.view.close()?)
     }
@@ -171,8 +177,7 @@ fn parse_id_key(key: &[u8]) -> Option<(Version, CommitId)> {
 
 impl Rows for ViewRows {
     fn applied(&self) -> Result<Option<Applied>> {
-        let row = self.view.snapshot().get(self.meta, APPLIED)?;
-        row.map(|row| Applied::decode(&row)).transpose()
+        self.applied_in(&self.view.snapshot())
     }
 
     fn ids(&self) -> Result<Vec<(Version, CommitId)>> {
@@ -201,9 +206,9 @@ impl Rows for ViewRows {
         Ok(self.view.apply(batch)?)
     }
 
-    fn sync(&self) -> Result<()> {
-        self.view.sync()?;
-        Ok(())
+    fn sync(&self) -> Result<Option<Applied>> {
+        let (_, synced) = self.view.sync_snapshot()?;
+        self.applied_in(&synced)
     }
 
     fn recover(&self) -> Result<()> {

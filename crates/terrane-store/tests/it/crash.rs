@@ -220,8 +220,8 @@ impl Rows for MapRows {
         state.1 = Some(batch.applied);
         Ok(())
     }
-    fn sync(&self) -> Result<()> {
-        Ok(())
+    fn sync(&self) -> Result<Option<Applied>> {
+        self.applied()
     }
     fn recover(&self) -> Result<()> {
         Ok(())

@@ -7,7 +7,7 @@ use imbl::OrdMap;
 use terrane_log::{LogConfig, Preallocate};
 use terrane_store::StoreError;
 use terrane_store::committer::{Bugs, Limits, Version};
-use terrane_store::local::{Applied, LogRecord, Pipeline, PipelineConfig};
+use terrane_store::local::{LogRecord, Pipeline, PipelineConfig};
 use terrane_types::RandomId;
 
 use super::clients::{Asked, COUNT, Client, Running};
@@ -38,7 +38,7 @@ pub(super) struct Machine {
     /// What new transactions see.
     published: (Version, OrdMap<Bytes, Bytes>),
     /// What a sync of the view that is under way will make durable.
-    syncing: Option<(State, Applied)>,
+    syncing: Option<State>,
     serial: u64,
     incarnation: Option<RandomId>,
     faults: DiskFaults,
@@ -344,13 +344,13 @@ impl Machine {
         let Some(pipeline) = &mut self.pipeline else { return Ok(()) };
         let segments = pipeline.log_reader().segments().len();
         let done = match self.syncing.take() {
-            Some((begun, applied)) => match self.view.end_sync(&begun) {
-                Ok(()) => pipeline.recycle(&applied),
+            Some(begun) => match self.view.end_sync(&begun) {
+                Ok(synced) => synced.map_or(Ok(0), |synced| pipeline.recycle(&synced)),
                 Err(error) => Err(error),
             },
             None if context.rng.one_in(2) => pipeline.checkpoint(),
             None => {
-                self.syncing = Some((self.view.begin_sync(), pipeline.applied()));
+                self.syncing = Some(self.view.begin_sync());
                 return Ok(());
             }
         };

@@ -67,14 +67,14 @@ impl SimView {
     }
 
     /// The second half, while batches were applied in between.
-    pub(super) fn end_sync(&self, begun: &State) -> Result<()> {
+    pub(super) fn end_sync(&self, begun: &State) -> Result<Option<Applied>> {
         let inner = &mut *self.0.lock();
         inner.write()?;
         // A view that was recovered meanwhile may no longer have it.
         let at = inner.states.iter().position(|state| state.applied == begun.applied);
         let at = at.ok_or_else(|| StoreError::Unavailable("the view was recovered meanwhile".into()))?;
         inner.states.drain(..at);
-        Ok(())
+        Ok(begun.applied)
     }
 }
 
@@ -119,7 +119,7 @@ impl Rows for SimView {
         Ok(())
     }
 
-    fn sync(&self) -> Result<()> {
+    fn sync(&self) -> Result<Option<Applied>> {
         let begun = self.begin_sync();
         self.end_sync(&begun)
     }
