@@ -21,6 +21,7 @@ const FLOORS: &[&str] = &[
     "terrane-auth",
     "terrane-keymap",
     "terrane-objects",
+    "terrane-nbd",
     "terrane-s3",
     "terrane-api",
     "terrane-sim",
