@@ -1,9 +1,10 @@
-//! Tasks around the workspace: `cargo xtask tidy | test | soak | bench | s3-tests`.
+//! Tasks around the workspace: `cargo xtask tidy | test | codegen | soak | bench | s3-tests`.
 //!
 //! Each command does everything that it needs on a fresh machine: what is missing is installed into
 //! `target/venv` (Python packages) or, as root, by the system's package manager.
 
 mod bench;
+mod codegen;
 mod s3_tests;
 mod server;
 mod sh;
@@ -40,6 +41,12 @@ enum Task {
         #[command(flatten)]
         scale: bench::Scale,
     },
+    /// Write the structures of the EC2 protocol anew from the public model.
+    Codegen {
+        /// Only say whether they would change.
+        #[arg(long)]
+        check: bool,
+    },
     /// Run the conformance suite in a clone of ceph/s3-tests.
     S3Tests {
         /// The clone.
@@ -65,6 +72,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Test { args } => test::run(&args),
         Task::Bench { name, scale } => bench::run(&name, &scale),
+        Task::Codegen { check } => codegen::run(check),
         Task::S3Tests { dir, filter, release } => s3_tests::run(&dir, filter.as_deref(), release),
         Task::Soak { name, length } => soak::run(&name, &length),
     };

@@ -5,8 +5,10 @@
 
 mod account;
 mod id;
+mod resource;
 mod units;
 
 pub use account::{AccessKeyId, AccountId, ParseAccountError, Region};
 pub use id::{ParseIdError, RandomId};
+pub use resource::{InstanceId, ParseResourceError, SnapshotId, VolumeId, Zone};
 pub use units::{ByteSize, ParseSizeError};

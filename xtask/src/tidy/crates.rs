@@ -23,6 +23,7 @@ const FLOORS: &[&str] = &[
     "terrane-objects",
     "terrane-nbd",
     "terrane-s3",
+    "terrane-ec2",
     "terrane-api",
     "terrane-sim",
     "terrane",

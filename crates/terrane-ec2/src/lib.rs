@@ -1,0 +1,13 @@
+//! The EC2 query protocol over a trait of volumes and instances.
+#![doc = include_str!("../README.md")]
+
+pub mod dto;
+mod error;
+mod filter;
+pub mod form;
+pub mod operation;
+mod page;
+pub mod service;
+pub mod xml;
+
+pub use error::Ec2Error;

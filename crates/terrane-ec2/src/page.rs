@@ -1,0 +1,163 @@
+//! Pages of listings: `MaxResults` and an opaque `NextToken`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::error::Ec2Error;
+use crate::service::ServiceError;
+
+/// Results of a page that says nothing of its length, and the most that one can have.
+pub(crate) const RESULTS_MAX: usize = 1000;
+/// The least that a page can be asked for.
+const RESULTS_MIN: i32 = 5;
+/// Resources that a request may name.
+pub(crate) const IDS_MAX: usize = 1000;
+/// Version of what a token holds.
+const TOKEN_VERSION: u8 = 1;
+
+/// Which page is wanted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Page<Id> {
+    /// The last one of the page before.
+    pub(crate) after: Option<Id>,
+    /// How many at most.
+    pub(crate) limit: usize,
+}
+
+impl<Id> Page<Id> {
+    /// Reads `NextToken` and `MaxResults`. More than can be had means as many as can be had.
+    ///
+    /// # Errors
+    /// `InvalidParameterValue`, `InvalidNextToken`.
+    pub(crate) fn of(
+        token: Option<&str>,
+        results: Option<i32>,
+        parse: impl FnOnce(&str) -> Option<Id>,
+    ) -> Result<Self, Ec2Error> {
+        if let Some(results) = results.filter(|results| *results < RESULTS_MIN) {
+            let expected = format_args!("Expecting a value greater than or equal to {RESULTS_MIN}.");
+            return Err(Ec2Error::invalid_value(&results.to_string(), "MaxResults", expected));
+        }
+        let limit = results.and_then(|n| usize::try_from(n).ok()).unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
+        let Some(token) = token else { return Ok(Self { after: None, limit }) };
+        let invalid = || Ec2Error::new("InvalidNextToken", "The specified NextToken is not valid.");
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid())?;
+        let key = bytes.strip_prefix(&[TOKEN_VERSION]).and_then(|key| std::str::from_utf8(key).ok());
+        let after = key.and_then(parse).ok_or_else(invalid)?;
+        Ok(Self { after: Some(after), limit })
+    }
+
+    /// The first so many that pass, and the token of the page after them, if there are more.
+    ///
+    /// # Errors
+    /// What `fetch` meets.
+    pub(crate) async fn fill<T>(
+        self,
+        fetch: impl AsyncFn(Option<&Id>, usize) -> Result<Vec<T>, ServiceError>,
+        key: impl Fn(&T) -> Id,
+        passes: impl Fn(&T) -> bool,
+    ) -> Result<(Vec<T>, Option<String>), Ec2Error>
+    where
+        Id: std::fmt::Display,
+    {
+        let mut found: Vec<T> = Vec::new();
+        let mut after = self.after;
+        loop {
+            let batch = fetch(after.as_ref(), RESULTS_MAX).await?;
+            let is_last = batch.len() < RESULTS_MAX;
+            after = batch.last().map(&key);
+            found.extend(batch.into_iter().filter(&passes));
+            if found.len() > self.limit {
+                found.truncate(self.limit);
+                let token = found.last().map(|last| token(&key(last).to_string()));
+                return Ok((found, token));
+            }
+            if is_last {
+                return Ok((found, None));
+            }
+        }
+    }
+}
+
+fn token(key: &str) -> String {
+    let mut bytes = vec![TOKEN_VERSION];
+    bytes.extend_from_slice(key.as_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Pages are of listings: who names resources gets these.
+///
+/// # Errors
+/// `InvalidParameterCombination`; `InvalidParameterValue` if there are too many of them.
+pub(crate) fn not_with_ids(
+    ids: &[String],
+    name: &str,
+    token: Option<&str>,
+    results: Option<i32>,
+) -> Result<(), Ec2Error> {
+    if ids.len() > IDS_MAX {
+        return Err(Ec2Error::invalid(format!("A request may name {IDS_MAX} resources in {name}.")));
+    }
+    if !ids.is_empty() && (token.is_some() || results.is_some()) {
+        let with = if results.is_some() { "MaxResults" } else { "NextToken" };
+        let text = format!("The parameter {name} cannot be used with the parameter {with}");
+        return Err(Ec2Error::combination(text));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(token: Option<&str>, results: Option<i32>) -> Result<Page<u32>, &'static str> {
+        Page::of(token, results, |text| text.parse().ok()).map_err(|error| error.code())
+    }
+
+    #[test]
+    fn lengths_and_tokens() {
+        assert_eq!(page(None, None), Ok(Page { after: None, limit: 1000 }));
+        assert_eq!(page(Some(&token("7")), Some(5)), Ok(Page { after: Some(7), limit: 5 }));
+        assert_eq!(page(None, Some(5000)), Ok(Page { after: None, limit: 1000 }));
+        assert_eq!(page(None, Some(4)), Err("InvalidParameterValue"));
+        assert_eq!(page(None, Some(-1)), Err("InvalidParameterValue"));
+        for bad in ["", "AQ", "Ag", "***", &token("x")] {
+            assert_eq!(page(Some(bad), None), Err("InvalidNextToken"), "{bad}");
+        }
+        assert_eq!(token("7"), "ATc", "tokens live through upgrades");
+    }
+
+    #[tokio::test]
+    async fn pages_are_complete_and_end() {
+        let numbers: Vec<u32> = (0..2500).collect();
+        let fetch = async |after: Option<&u32>, limit: usize| {
+            let rest = numbers.iter().copied().filter(|n| after.is_none_or(|after| n > after));
+            Ok(rest.take(limit).collect::<Vec<u32>>())
+        };
+        for limit in [5, 7, 500, 1000] {
+            let (mut seen, mut next) = (Vec::new(), None);
+            loop {
+                let page: Page<u32> = Page::of(next.as_deref(), Some(limit), |t| t.parse().ok()).unwrap();
+                let (found, token) = page.fill(fetch, |n| *n, |n| n % 3 == 0).await.unwrap();
+                assert!(found.len() <= limit as usize);
+                seen.extend(found);
+                next = token;
+                if next.is_none() {
+                    break;
+                }
+            }
+            let expected: Vec<u32> = (0..2500).filter(|n| n % 3 == 0).collect();
+            assert_eq!(seen, expected);
+        }
+    }
+
+    #[test]
+    fn pages_are_of_listings() {
+        let ids = ["vol-1".to_owned()];
+        assert!(not_with_ids(&ids, "VolumeId", None, None).is_ok());
+        assert!(not_with_ids(&[], "VolumeId", Some("x"), Some(5)).is_ok());
+        assert!(not_with_ids(&ids, "VolumeId", None, Some(5)).is_err());
+        assert!(not_with_ids(&ids, "VolumeId", Some("x"), None).is_err());
+        assert!(not_with_ids(&vec![String::new(); 1001], "VolumeId", None, None).is_err());
+    }
+}
