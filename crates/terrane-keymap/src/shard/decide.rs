@@ -99,7 +99,10 @@ pub(super) fn split_payload(payload: &NewPayload) -> (Payload, Bytes) {
 fn among(set: &EtagSet, head: &RowHead) -> bool {
     match set {
         EtagSet::Any => true,
-        EtagSet::Tags(tags) => tags.iter().any(|tag| head.etag.matches(tag)),
+        // A delete marker has no ETag, not even an empty one.
+        EtagSet::Tags(tags) => {
+            head.kind != RowKind::DeleteMarker && tags.iter().any(|tag| head.etag.matches(tag))
+        }
     }
 }
 
@@ -129,6 +132,12 @@ pub(super) fn check(condition: &Condition, object: Option<&RowHead>) -> Result<(
         return failed("x-amz-if-match-last-modified-time");
     }
     Ok(())
+}
+
+/// Whether the conditions of a delete hold for what it would hide or remove, be it a delete marker. Where there is
+/// nothing, nothing is left to protect.
+fn check_delete(condition: &Condition, found: Option<&Found>) -> Result<(), WriteError> {
+    found.map_or(Ok(()), |found| check(condition, Some(&found.head)))
 }
 
 pub(super) fn object_of(found: Option<&Found>) -> Option<&RowHead> {
@@ -229,13 +238,15 @@ impl Shard {
         rows: &dyn RowReader,
     ) -> Decided {
         self.legal_key(key)?;
-        self.check_current(bucket, key, condition, rows)?;
-        if bucket.versioning == Versioning::Off {
-            let found = lookup::version(rows, bucket.incarnation, key, Sub::Null)?;
-            return Ok(match found {
-                None => nothing_to_delete(Sub::Null, mtime),
-                Some(_) => deletion(bucket, key, Sub::Null, mtime).into(),
-            });
+        let conditional = *condition != Condition::default();
+        if bucket.versioning == Versioning::Off || conditional {
+            let found = lookup::current(rows, bucket.incarnation, key, bucket.versioning)?;
+            check_delete(condition, found.as_ref())?;
+            match (found, bucket.versioning) {
+                (None, _) => return Ok(nothing_to_delete(Sub::Null, mtime)),
+                (Some(_), Versioning::Off) => return Ok(deletion(bucket, key, Sub::Null, mtime).into()),
+                (Some(_), _) => {}
+            }
         }
         let marker = RowState::DeleteMarker { created: None, mtime };
         let changes = vec![Change::new(self.target(bucket), marker)];
@@ -258,7 +269,7 @@ impl Shard {
             return Err(WriteError::Malformed("version"));
         }
         let found = lookup::version(rows, bucket.incarnation, key, sub)?;
-        check(condition, object_of(found.as_ref()))?;
+        check_delete(condition, found.as_ref())?;
         Ok(match found {
             None => nothing_to_delete(sub, mtime),
             Some(found) => {

@@ -61,6 +61,13 @@ struct Version {
     object: Option<Object>,
 }
 
+impl Version {
+    /// Bytes of the object; a delete marker has none.
+    fn size(&self) -> u64 {
+        self.object.as_ref().map_or(0, |object| object.bytes.len() as u64)
+    }
+}
+
 #[derive(Clone)]
 struct Object {
     bytes: Bytes,

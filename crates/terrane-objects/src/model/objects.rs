@@ -8,13 +8,23 @@ use bytes::Bytes;
 use super::{Bucket, Change, ModelHandle, Object, State, Version};
 use crate::service::*;
 
-/// Whether a condition holds for the current object (`None`: there is none, or a delete marker).
+/// Whether a condition of a write holds for the current version: a delete marker counts as nothing.
 pub(super) fn check(condition: &Condition, current: Option<&Version>) -> Result<()> {
-    let object = current.and_then(|v| v.object.as_ref().map(|o| (v, o)));
-    let matches = |set: &EtagSet| match (set, object) {
+    check_there(condition, current.filter(|version| version.object.is_some()))
+}
+
+/// Whether the condition of a delete holds for what it would hide or remove, be it a delete marker. Where there is
+/// nothing, nothing is left to protect.
+fn check_delete(condition: &Condition, target: Option<&Version>) -> Result<()> {
+    target.map_or(Ok(()), |_| check_there(condition, target))
+}
+
+/// Whether a condition holds for what is there. A delete marker has no ETag and no bytes.
+fn check_there(condition: &Condition, there: Option<&Version>) -> Result<()> {
+    let matches = |set: &EtagSet| match (set, there) {
         (_, None) => false,
         (EtagSet::Any, Some(_)) => true,
-        (EtagSet::Tags(tags), Some((_, o))) => tags.contains(&o.attrs.etag),
+        (EtagSet::Tags(tags), Some(v)) => v.object.as_ref().is_some_and(|o| tags.contains(&o.attrs.etag)),
     };
     let seconds = |t: SystemTime| t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     if condition.if_none_match.as_ref().is_some_and(matches) {
@@ -23,13 +33,13 @@ pub(super) fn check(condition: &Condition, current: Option<&Version>) -> Result<
     let wants_object = condition.if_match.is_some()
         || condition.if_match_size.is_some()
         || condition.if_match_last_modified.is_some();
-    let Some((version, object)) = object else {
+    let Some(version) = there else {
         return if wants_object { Err(ObjectError::NoSuchKey) } else { Ok(()) };
     };
     if condition.if_match.as_ref().is_some_and(|set| !matches(set)) {
         return Err(ObjectError::PreconditionFailed("If-Match"));
     }
-    if condition.if_match_size.is_some_and(|size| size != object.bytes.len() as u64) {
+    if condition.if_match_size.is_some_and(|size| size != version.size()) {
         return Err(ObjectError::PreconditionFailed("x-amz-if-match-size"));
     }
     if condition.if_match_last_modified.is_some_and(|t| seconds(t) != seconds(version.modified)) {
@@ -149,7 +159,8 @@ impl State {
             Some(id) => bucket.find(key, id),
             None => bucket.current(key),
         };
-        check(&delete.condition, target)?;
+        check_delete(&delete.condition, target)?;
+        let unconditional = delete.condition == Condition::default();
         let (known, was_marker) = (target.is_some(), target.is_some_and(|v| v.object.is_none()));
         let (version, delete_marker) = match (&delete.version, bucket.info.versioning) {
             (Some(id), _) => {
@@ -160,7 +171,8 @@ impl State {
                 bucket.remove(key, &VersionId::Null);
                 (VersionId::Null, false)
             }
-            (None, _) => (bucket.push(key, lsn, None), true),
+            (None, _) if known || unconditional => (bucket.push(key, lsn, None), true),
+            (None, _) => (VersionId::Null, false),
         };
         let made_marker = delete.version.is_none() && delete_marker;
         let modified = SystemTime::now();

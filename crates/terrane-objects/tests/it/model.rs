@@ -111,6 +111,16 @@ fn condition(n: u8, etag: String) -> Condition {
     }
 }
 
+/// Conditions of deletes.
+fn on_delete(n: u8, etag: String, size: usize) -> Condition {
+    match n {
+        0 => Condition { if_match: Some(EtagSet::Tags(vec![etag])), ..Condition::default() },
+        1 => Condition { if_match: Some(EtagSet::Any), ..Condition::default() },
+        2 => Condition { if_match_size: Some(size as u64), ..Condition::default() },
+        _ => Condition::default(),
+    }
+}
+
 impl Side {
     fn pick(&self, version: Option<&Index>) -> Option<VersionId> {
         let version = version?;
@@ -270,13 +280,8 @@ impl Side {
             }
             Step::Delete { key, version, mode, condition: c, etag: of } => {
                 let version = self.pick(version.as_ref());
-                self.delete(
-                    *key,
-                    version,
-                    *mode,
-                    condition(c.min(&0) + 5 * u8::from(*c > 0), etag(*key, *of)),
-                )
-                .await
+                let condition = on_delete(*c, etag(*key, *of), SIZES[*of % SIZES.len()]);
+                self.delete(*key, version, *mode, condition).await
             }
             Step::Copy { from, to } => match self.b.open(KEYS[*from]).await {
                 Err(error) => self.answer(Err(error), |_, ()| String::new()),

@@ -1,4 +1,5 @@
 use super::bed::*;
+use crate::bucket::{BucketChange, Versioning};
 use crate::class::{ClassName, WriteMode};
 use crate::completion::OperationStatus;
 use crate::config::Threshold;
@@ -203,4 +204,43 @@ fn the_log_can_fail_for_good() {
     assert!(matches!(bed.answer(asked), Some(Err(WriteError::Unavailable(_)))));
     assert!(matches!(bed.put("k", "e", high()), Err(WriteError::Unavailable(_))));
     assert!(bed.etag("k").is_none());
+}
+
+/// As ceph/s3-tests has it (`test_delete_object_*if_match*`).
+#[test]
+fn conditions_of_deletes_ask_only_of_what_is_there() {
+    let mut bed = Bed::with_bucket(ShardConfig::default());
+    let if_match = |tag: &str| {
+        let set = if tag == "*" { EtagSet::Any } else { EtagSet::Tags(vec![tag.into()]) };
+        Condition { if_match: Some(set), ..Condition::default() }
+    };
+    let of_size = |size| Condition { if_match_size: Some(size), ..Condition::default() };
+    let of_time = |seconds| Condition { if_match_mtime_seconds: Some(seconds), ..Condition::default() };
+    let remove = |bed: &mut Bed, condition: Condition| {
+        let Op::Delete { bucket, key, version, mtime, .. } = delete("k", None) else { unreachable!() };
+        bed.run(Op::Delete { bucket, key, version, condition, mtime }, high())
+    };
+    let failed = |what| Err(WriteError::PreconditionFailed(what));
+    for versioned in [false, true] {
+        if versioned {
+            let change = BucketChange::Versioning(Versioning::Enabled);
+            let op = Op::ChangeBucket { name: "bucket".into(), incarnation: BUCKET, change };
+            bed.run(op, Default::default()).unwrap();
+        }
+        for condition in [if_match("*"), if_match("bad"), of_size(9), of_time(9)] {
+            let gone = remove(&mut bed, condition).unwrap();
+            assert!(gone.operation.is_none() && !gone.delete_marker, "nothing to hide, nothing to log");
+        }
+        bed.put("k", "e", high()).unwrap();
+        assert_eq!(remove(&mut bed, if_match("bad")).map(|_| ()), failed("If-Match"));
+        assert_eq!(remove(&mut bed, of_size(9)).map(|_| ()), failed("x-amz-if-match-size"));
+        assert_eq!(remove(&mut bed, if_match("e")).unwrap().delete_marker, versioned);
+    }
+    // The current version is a delete marker now.
+    assert_eq!(remove(&mut bed, if_match("bad")).map(|_| ()), failed("If-Match"));
+    assert_eq!(remove(&mut bed, if_match("")).map(|_| ()), failed("If-Match"));
+    assert_eq!(remove(&mut bed, of_size(9)).map(|_| ()), failed("x-amz-if-match-size"));
+    let time = "x-amz-if-match-last-modified-time";
+    assert_eq!(remove(&mut bed, of_time(9)).map(|_| ()), failed(time));
+    assert!(remove(&mut bed, if_match("*")).unwrap().delete_marker);
 }

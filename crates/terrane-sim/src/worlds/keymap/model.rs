@@ -80,33 +80,37 @@ impl Bucket {
         self.versions(key).into_iter().next()
     }
 
-    fn check(&self, key: &[u8], version: Option<Sub>, condition: &Condition) -> Result<(), WriteError> {
-        let row = match version {
+    /// Whether a write's condition holds; a delete marker counts as nothing.
+    fn check(&self, key: &[u8], condition: &Condition) -> Result<(), WriteError> {
+        let object = self.current(key).and_then(|(_, row)| row.object);
+        check(condition, object.as_ref().map(|object| Some(&*object.etag)))
+    }
+
+    /// What a delete would hide or remove.
+    fn doomed(&self, key: &[u8], version: Option<Sub>) -> Option<Row> {
+        match version {
             None => self.current(key).map(|(_, row)| row),
             Some(sub) => self.rows.get(&(key.to_vec(), sub)).cloned(),
-        };
-        let object = row.and_then(|row| row.object);
-        let hit = |set: &EtagSet, etag: &str| match set {
-            EtagSet::Any => true,
-            EtagSet::Tags(tags) => tags.iter().any(|tag| tag == etag),
-        };
-        match (&condition.if_match, &object) {
-            (Some(_), None) => return Err(WriteError::NoSuchKey),
-            (Some(set), Some(object)) if !hit(set, &object.etag) => {
-                return Err(WriteError::PreconditionFailed("If-Match"));
-            }
-            _ => {}
-        }
-        match (&condition.if_none_match, &object) {
-            (Some(set), Some(object)) if hit(set, &object.etag) => {
-                Err(WriteError::PreconditionFailed("If-None-Match"))
-            }
-            _ => Ok(()),
         }
     }
 
     fn target(&self, lsn: Lsn) -> Sub {
         if self.versioning == Versioning::Enabled { Sub::Version(lsn) } else { Sub::Null }
+    }
+}
+
+/// `there`: the ETag of what is there, if it has one (a delete marker has none).
+fn check(condition: &Condition, there: Option<Option<&str>>) -> Result<(), WriteError> {
+    let hit = |set: &EtagSet| match (set, there) {
+        (_, None) => false,
+        (EtagSet::Any, Some(_)) => true,
+        (EtagSet::Tags(tags), Some(etag)) => tags.iter().any(|tag| Some(&**tag) == etag),
+    };
+    match (&condition.if_match, &condition.if_none_match) {
+        (Some(_), _) if there.is_none() => Err(WriteError::NoSuchKey),
+        (Some(set), _) if !hit(set) => Err(WriteError::PreconditionFailed("If-Match")),
+        (_, Some(set)) if hit(set) => Err(WriteError::PreconditionFailed("If-None-Match")),
+        _ => Ok(()),
     }
 }
 
@@ -214,7 +218,7 @@ impl State {
                 {
                     return refused(WriteError::Conflict);
                 }
-                if let Err(error) = bucket.check(key, None, condition) {
+                if let Err(error) = bucket.check(key, condition) {
                     return refused(error);
                 }
                 let sub = bucket.target(lsn);
@@ -223,8 +227,16 @@ impl State {
                 self.logged(name, next, sub, false)
             }
             Op::Delete { key, version, condition, .. } => {
-                if let Err(error) = bucket.check(key, *version, condition) {
-                    return refused(error);
+                let doomed = bucket.doomed(key, *version);
+                let etag = doomed.as_ref().map(|row| row.object.as_ref().map(|object| &*object.etag));
+                match etag {
+                    None if *condition != Condition::default() => return Outcome::Nothing,
+                    None => {}
+                    Some(_) => {
+                        if let Err(error) = check(condition, etag) {
+                            return refused(error);
+                        }
+                    }
                 }
                 if version.is_none() && bucket.versioning != Versioning::Off {
                     let sub = bucket.target(lsn);
@@ -287,7 +299,7 @@ impl State {
                 if let Some(error) = wrong_part(&stored, &expected) {
                     return refused(error);
                 }
-                if let Err(error) = bucket.check(key, None, condition) {
+                if let Err(error) = bucket.check(key, condition) {
                     return refused(error);
                 }
                 let sub = bucket.target(lsn);
