@@ -20,6 +20,7 @@ const FLOORS: &[&str] = &[
     "terrane-store",
     "terrane-auth",
     "terrane-keymap",
+    "terrane-block-core",
     "terrane-objects",
     "terrane-nbd",
     "terrane-s3",
@@ -31,7 +32,8 @@ const FLOORS: &[&str] = &[
 ];
 
 /// Protocol cores, and the only crates of ours that they may import.
-const CORE_IMPORTS: &[(&str, &[&str])] = &[("terrane-keymap", &["terrane-types"])];
+const CORE_IMPORTS: &[(&str, &[&str])] =
+    &[("terrane-keymap", &["terrane-types"]), ("terrane-block-core", &["terrane-types"])];
 
 /// What `cargo metadata` says of one crate of the workspace.
 struct Crate {

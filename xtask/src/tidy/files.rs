@@ -30,7 +30,8 @@ const BANNED: &[(&str, &str)] = &[
 /// Sources of the protocol cores: they take time, randomness and I/O as arguments, or no history can be
 /// replayed. (Paths relative to the root; the simulator's binary, and the runner that spreads seeds over the
 /// machine's cores and prints what failed, are programs like any other.)
-const CORES: &[&str] = &["crates/terrane-keymap/src/", "crates/terrane-sim/src/"];
+const CORES: &[&str] =
+    &["crates/terrane-block-core/src/", "crates/terrane-keymap/src/", "crates/terrane-sim/src/"];
 const CORE_EXEMPT: &[&str] = &["crates/terrane-sim/src/main.rs", "crates/terrane-sim/src/runner"];
 
 const BANNED_IN_CORES: &[(&str, &str)] = &[

@@ -1,0 +1,162 @@
+//! The one way in which data gets onto a copy's disk: log, then bitmaps, then data. (Rules 1, 6.)
+
+use super::durable::log_of;
+use super::{Effect, Effects, State, Update};
+use crate::ids::{Content, Extent, Generation, Payload};
+
+/// A write that is being applied.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Apply<P> {
+    /// Names it in effects and events.
+    pub id: u64,
+    /// Where.
+    pub extent: Extent,
+    /// What.
+    pub content: Content<P>,
+    /// Who waits for it.
+    pub source: Source,
+    /// How far it is.
+    pub stage: Stage,
+}
+
+impl<P> Apply<P> {
+    /// The operation that waited for it is gone.
+    pub(super) fn orphan_own(&mut self) {
+        if matches!(self.source, Source::Own { .. }) {
+            self.source = Source::Nobody;
+        }
+    }
+}
+
+/// Who waits for a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// An operation of this primary.
+    Own {
+        /// Its number.
+        op: u64,
+    },
+    /// The primary's stream.
+    Link {
+        /// In which generation.
+        generation: Generation,
+        /// Its number there.
+        seq: u64,
+        /// A recopy, not a client's write.
+        recopied: bool,
+    },
+    /// Nobody any more.
+    Nobody,
+}
+
+/// How far a write is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// It waits for an earlier write of the same blocks.
+    Waiting,
+    /// It waits until the log is durable.
+    Logging,
+    /// It is on its way to the disk.
+    Writing,
+}
+
+impl<P: Payload> State<P> {
+    /// Queues a write; [`State::start_applies`] does the rest.
+    pub(super) fn apply(&mut self, extent: Extent, content: Content<P>, source: Source) {
+        let used = |id: u64| self.volatile.applies.iter().any(|apply| apply.id == id);
+        let id = (0..).find(|id| !used(*id)).unwrap_or(u64::MAX);
+        self.volatile.applies.push(Apply { id, extent, content, source, stage: Stage::Waiting });
+    }
+
+    /// Starts what waits for nothing older, and writes what is logged.
+    pub(super) fn start_applies(&mut self, out: &mut Effects<P>) {
+        for index in 0..self.volatile.applies.len() {
+            let (before, rest) = self.volatile.applies.split_at(index);
+            let Some(apply) = rest.first() else { break };
+            let (stage, extent, source) = (apply.stage, apply.extent, apply.source);
+            if stage == Stage::Waiting && before.iter().any(|b| b.extent.overlaps(&extent)) {
+                continue;
+            }
+            if stage == Stage::Waiting {
+                self.enter_log(extent, source, out);
+                self.volatile.applies[index].stage = Stage::Logging;
+            }
+            let early = self.settings.bugs.data_before_log;
+            if self.volatile.applies[index].stage == Stage::Logging
+                && (early || self.is_logged(extent, source))
+            {
+                self.enter_bitmaps(extent);
+                let apply = &mut self.volatile.applies[index];
+                apply.stage = Stage::Writing;
+                out.push(Effect::Write(apply.id, extent, apply.content.clone()));
+            }
+        }
+    }
+
+    fn unlogged(&self, source: Source) -> bool {
+        self.settings.bugs.recopies_unlogged && matches!(source, Source::Link { recopied: true, .. })
+    }
+
+    fn enter_log(&mut self, extent: Extent, source: Source, out: &mut Effects<P>) {
+        if self.unlogged(source) {
+            return;
+        }
+        let mut wanted = log_of(extent, &self.settings);
+        for log_extent in &wanted {
+            self.spare_from_retiring(*log_extent);
+        }
+        wanted.retain(|log_extent| !self.will_be_logged(*log_extent));
+        if !wanted.is_empty() {
+            self.persist(Update::Enter(wanted), out);
+        }
+    }
+
+    /// Whether the log has the extent once all updates under way are durable.
+    fn will_be_logged(&self, log_extent: u64) -> bool {
+        let mut logged = self.durable.log.contains(&log_extent);
+        for update in &self.volatile.persisting {
+            match update {
+                Update::Enter(extents) => logged |= extents.contains(&log_extent),
+                Update::Retire { extents, .. } => logged &= !extents.contains(&log_extent),
+                Update::Adopt(_) => {}
+            }
+        }
+        logged
+    }
+
+    /// The log has all of it, and no retirement under way takes any of it.
+    fn is_logged(&self, extent: Extent, source: Source) -> bool {
+        self.unlogged(source)
+            || log_of(extent, &self.settings)
+                .iter()
+                .all(|log_extent| self.durable.log.contains(log_extent) && self.will_be_logged(*log_extent))
+    }
+
+    fn enter_bitmaps(&mut self, extent: Extent) {
+        let mine = self.durable.record.as_ref().is_some_and(|r| r.now.primary == self.settings.id);
+        if self.settings.bugs.bitmap_at_primary && !mine {
+            return;
+        }
+        for (copy, bitmap) in &self.durable.bitmaps {
+            let fresh = self.volatile.bits.entry(*copy).or_default();
+            fresh.extend(extent.blocks().filter(|block| !bitmap.contains(block)));
+        }
+    }
+
+    /// Everything that is being written or will be.
+    pub(super) fn is_being_written(&self, extent: &Extent) -> bool {
+        self.volatile.applies.iter().any(|apply| apply.extent.overlaps(extent))
+    }
+
+    /// The local disk has it.
+    pub(super) fn written(&mut self, id: u64, out: &mut Effects<P>) {
+        let position = self.volatile.applies.iter().position(|apply| apply.id == id);
+        let Some(position) = position else { return };
+        let apply = self.volatile.applies.remove(position);
+        match apply.source {
+            Source::Own { op } => self.own_written(op),
+            Source::Link { generation, seq, .. } => self.link_written(generation, seq, out),
+            Source::Nobody => {}
+        }
+    }
+}

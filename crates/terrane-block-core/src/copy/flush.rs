@@ -1,0 +1,163 @@
+//! Making writes durable everywhere, and forgetting which they were. (Rules 1, 5, 6, 7.)
+
+use super::durable::log_of;
+use super::{Effect, Effects, Origin, Purpose, Source, State, Update, free};
+use crate::ids::{CopyId, Generation, Payload};
+use crate::message::{Answer, Body, Outcome};
+use std::collections::BTreeSet;
+
+/// Who waits for a flush of the local disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FlushFor {
+    /// The primary's FLUSH in this generation.
+    Own(Generation),
+    /// The primary's stream.
+    Link {
+        /// In which generation.
+        generation: Generation,
+        /// Its number there.
+        seq: u64,
+    },
+}
+
+/// A FLUSH under way at the primary; those that come meanwhile share the next one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Flushing {
+    /// The local disk is not done.
+    pub own: bool,
+    /// Copies that are not done.
+    pub missing: BTreeSet<CopyId>,
+    /// Its number in each copy's stream.
+    pub seqs: std::collections::BTreeMap<CopyId, u64>,
+    /// Log extents that retire when all are done: those without a write in flight at the start, or written since.
+    pub retiring: BTreeSet<u64>,
+    /// Who asked.
+    pub origins: Vec<Origin>,
+}
+
+impl<P: Payload> State<P> {
+    pub(super) fn want_flush(&mut self) {
+        if let Some(primary) = &mut self.volatile.primary {
+            primary.flush_wanted = true;
+        }
+    }
+
+    /// A mirror's flush starts once the writes before it in the stream are on the disk.
+    pub(super) fn start_flushes(&mut self, out: &mut Effects<P>) {
+        let generation = self.adopted_generation();
+        while let Some(first) = self.volatile.inbound.flushes.first() {
+            let seq = first.seq;
+            let waits = |source: &Source| matches!(source, Source::Link { generation: g, seq: s, .. } if *g == generation && *s < seq);
+            if self.volatile.applies.iter().any(|apply| waits(&apply.source)) {
+                return;
+            }
+            let exclude = self.volatile.inbound.flushes.remove(0).exclude;
+            let mut retiring = self.touched();
+            for apply in &self.volatile.applies {
+                retiring.retain(|extent| !log_of(apply.extent, &self.settings).contains(extent));
+            }
+            retiring.retain(|extent| !exclude.contains(extent));
+            self.volatile.inbound.retiring = Some((seq, retiring));
+            self.flush_disk(FlushFor::Link { generation, seq }, out);
+        }
+    }
+
+    fn flush_disk(&mut self, who: FlushFor, out: &mut Effects<P>) {
+        let id = free(&self.volatile.flushes);
+        self.volatile.flushes.insert(id, who);
+        out.push(Effect::Flush(id));
+    }
+
+    /// A write enters the log extent: no flush that began before may retire it.
+    pub(super) fn spare_from_retiring(&mut self, log_extent: u64) {
+        if let Some((_, retiring)) = &mut self.volatile.inbound.retiring {
+            retiring.remove(&log_extent);
+        }
+        if let Some(flush) = self.volatile.primary.as_mut().and_then(|primary| primary.flush.as_mut()) {
+            flush.retiring.remove(&log_extent);
+        }
+    }
+
+    pub(super) fn flushed(&mut self, id: u64, out: &mut Effects<P>) {
+        match self.volatile.flushes.remove(&id) {
+            Some(FlushFor::Link { generation, seq }) => {
+                if self.link_done(generation, seq) {
+                    self.answer(seq, Answer::Done, out);
+                }
+            }
+            Some(FlushFor::Own(generation)) if generation == self.adopted_generation() => {
+                if let Some(flush) = self.volatile.primary.as_mut().and_then(|primary| primary.flush.as_mut())
+                {
+                    flush.own = false;
+                }
+            }
+            Some(FlushFor::Own(_)) | None => {}
+        }
+    }
+
+    /// Starts the next FLUSH, if one is wanted and the copies are known to be equal.
+    pub(super) fn start_flush(&mut self, out: &mut Effects<P>) {
+        let wanted =
+            |p: &super::Primary<P>| p.flush.is_none() && (p.flush_wanted || !p.flush_queue.is_empty());
+        if !self.volatile.primary.as_ref().is_some_and(wanted) || !self.may_act() || !self.is_equalised() {
+            return;
+        }
+        let Some(record) = self.ruling().cloned() else { return };
+        let mut retiring = self.touched();
+        let mut exclude = self.in_flight();
+        if self.settings.bugs.retire_in_flight {
+            exclude.clear();
+        }
+        retiring.retain(|extent| !exclude.contains(extent));
+        let mut flush = Flushing { own: true, retiring, ..Flushing::default() };
+        let me = self.settings.id;
+        for (copy, _) in record.now.acknowledgers().filter(|(copy, _)| *copy != me) {
+            if self.settings.bugs.joiner_skips_flush && record.now.joining.contains_key(&copy) {
+                continue;
+            }
+            let body = Body::Flush { exclude: exclude.clone() };
+            let seq = self.send(copy, body, Purpose::Flush, out);
+            flush.missing.insert(copy);
+            flush.seqs.insert(copy, seq);
+        }
+        if let Some(primary) = &mut self.volatile.primary {
+            flush.origins = std::mem::take(&mut primary.flush_queue);
+            primary.flush_wanted = false;
+            primary.flush = Some(flush);
+        }
+        self.flush_disk(FlushFor::Own(record.generation), out);
+    }
+
+    /// Log extents with a write in flight anywhere.
+    fn in_flight(&self) -> BTreeSet<u64> {
+        let ops = self.volatile.primary.iter().flat_map(|primary| primary.ops.values());
+        let writes = ops.filter(|op| op.is_writing()).map(|op| op.extent);
+        let applies = self.volatile.applies.iter().map(|apply| apply.extent);
+        writes.chain(applies).flat_map(|extent| log_of(extent, &self.settings)).collect()
+    }
+
+    /// Completes the FLUSH that all copies are done with; then, and only then, its log extents retire everywhere.
+    pub(super) fn finish_flush(&mut self, out: &mut Effects<P>) {
+        let done = |flush: &mut Flushing| !flush.own && flush.missing.is_empty();
+        let may = self.may_act() && self.is_equalised();
+        let Some(primary) = &mut self.volatile.primary else { return };
+        let Some(flush) = primary.flush.take_if(|flush| may && done(flush)) else { return };
+        for origin in flush.origins {
+            self.reply(origin, Outcome::Done, out);
+        }
+        for (copy, seq) in flush.seqs {
+            // One that is still catching up keeps its log: it says what the next primary must recopy.
+            if self.is_equal(copy) {
+                self.send(copy, Body::Retire { flush: seq }, Purpose::Retire, out);
+            }
+        }
+        self.persist_retirement(flush.retiring, out);
+    }
+
+    pub(super) fn persist_retirement(&mut self, extents: BTreeSet<u64>, out: &mut Effects<P>) {
+        if !extents.is_empty() {
+            let bits = self.volatile.bits.clone();
+            self.persist(Update::Retire { extents, bits }, out);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The manager's rules, as pure functions from one record to the next.
+//!
+//! A manager runs each of them in one transaction over the stored record: read, [`transact`] or [`repair`], write if
+//! there is something to write. What it believes about who lives comes in as an argument and may be wrong; no
+//! answer here depends on its being right, except that things go on.
+
+use crate::bugs::Bugs;
+use crate::ids::{CopyId, Generation, Incarnation};
+use crate::record::{InSync, Membership, Record};
+use std::collections::BTreeMap;
+
+/// What the manager last heard from a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Alive {
+    /// The life it is in.
+    pub incarnation: Incarnation,
+    /// It restarted, but lost nothing: the machine went on running and no flush failed.
+    pub intact: bool,
+}
+
+/// What copies ask of the manager. All but [`Request::Lease`] are compare-and-set on the generation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Request {
+    /// The primary has durably adopted the generation and wants to act in it.
+    Activate {
+        /// Who asks.
+        copy: CopyId,
+        /// Its life.
+        incarnation: Incarnation,
+        /// The generation adopted.
+        generation: Generation,
+    },
+    /// A copy has adopted the generation (the primary: and drained all older requests); asked for while fencing.
+    Confirm {
+        /// Who says so.
+        copy: CopyId,
+        /// Its life.
+        incarnation: Incarnation,
+        /// The generation adopted.
+        generation: Generation,
+    },
+    /// The primary says that a joining copy has everything, flushed.
+    CommitJoin {
+        /// The primary's generation.
+        generation: Generation,
+        /// The copy that joined.
+        copy: CopyId,
+        /// Its life.
+        incarnation: Incarnation,
+    },
+    /// A primary without mirrors wants the manager's lease. No transaction: the manager's driver grants it if the
+    /// record still says so, and remembers the grant until it lapses.
+    Lease {
+        /// Who asks.
+        copy: CopyId,
+        /// Its generation.
+        generation: Generation,
+        /// Names the lease.
+        round: u64,
+    },
+}
+
+/// Applies a copy's request; `None` changes nothing (out of date, or done already).
+#[must_use]
+pub fn transact(record: &Record, request: &Request, bugs: Bugs) -> Option<Record> {
+    let is_current = |generation: Generation| generation == record.generation;
+    match *request {
+        Request::Activate { copy, incarnation, generation } => {
+            let holds = is_current(generation)
+                && !record.active
+                && record.now.primary == copy
+                && record.now.is_in_sync(copy, incarnation);
+            holds.then(|| Record { active: true, last_active: None, ..record.clone() })
+        }
+        Request::Confirm { copy, incarnation, generation } => {
+            let holds = record.fencing
+                && is_current(generation)
+                && record.now.is_in_sync(copy, incarnation)
+                && !record.confirmed.contains(&copy);
+            holds.then(|| {
+                let mut next = record.clone();
+                next.confirmed.insert(copy);
+                next
+            })
+        }
+        Request::CommitJoin { generation, copy, incarnation } => {
+            let holds = is_current(generation)
+                && record.active
+                && record.now.joining.get(&copy) == Some(&incarnation);
+            holds.then(|| {
+                let mut now = record.now.clone();
+                let since = record.generation.next();
+                now.in_sync.insert(copy, InSync { incarnation, since });
+                now.joining.remove(&copy);
+                settle_bugs(successor(record, now), bugs)
+            })
+        }
+        Request::Lease { .. } => None,
+    }
+}
+
+/// The forced detach (or a new attachment): raises the attachment epoch together with the generation. It is complete
+/// when [`Record::is_fenced`]; then [`finish_fence`].
+#[must_use]
+pub fn force_detach(record: &Record, bugs: Bugs) -> Record {
+    let next = successor(record, record.now.clone());
+    settle_bugs(Record { epoch: record.epoch.next(), fencing: true, ..next }, bugs)
+}
+
+/// Notes that the forced detach is complete; `None` if it is not, or nothing waits for it.
+#[must_use]
+pub fn finish_fence(record: &Record, bugs: Bugs) -> Option<Record> {
+    let done = record.fencing && (record.is_fenced() || bugs.detach_early);
+    done.then(|| Record { fencing: false, ..record.clone() })
+}
+
+/// Brings the membership in line with who lives: promotes, removes, goes back, picks one of several that all
+/// restarted, and lets copies join. `None`: nothing to change, or nothing that may be changed.
+#[must_use]
+pub fn repair(record: &Record, alive: &BTreeMap<CopyId, Alive>, bugs: Bugs) -> Option<Record> {
+    let mut now = survivors(record, alive, bugs)?;
+    now.joining = BTreeMap::new();
+    let next = successor(record, now);
+    let mut next = settle_bugs(next, bugs);
+    let absent = next.now.absent.keys();
+    next.now.joining = absent.filter_map(|copy| Some((*copy, alive.get(copy)?.incarnation))).collect();
+    (next.now != record.now).then_some(next)
+}
+
+/// An operator's word that the in-sync copies are lost for good: `copy` goes on with what it has, which may be as old
+/// as the last FLUSH that it took part in, or older. Only when nobody can hold the manager's lease any more; the
+/// others' machines are the operator's to vouch for.
+#[must_use]
+pub fn declare_lost(record: &Record, copy: CopyId, alive: &Alive, lease_lapsed: bool) -> Option<Record> {
+    let known = record.now.absent.contains_key(&copy) || record.now.in_sync.contains_key(&copy);
+    if !known || !lease_lapsed {
+        return None;
+    }
+    let since = record.generation.next();
+    let member = InSync { incarnation: alive.incarnation, since };
+    let now = Membership {
+        primary: copy,
+        in_sync: BTreeMap::from([(copy, member)]),
+        joining: BTreeMap::new(),
+        absent: record.now.absent.clone(),
+    };
+    Some(successor(record, now))
+}
+
+/// The copies to go on with: living in-sync ones, else those of the last active generation, else one of that
+/// generation if all of them restarted. `None`: the stripe is stranded until one comes back or is declared lost.
+fn survivors(record: &Record, alive: &BTreeMap<CopyId, Alive>, bugs: Bugs) -> Option<Membership> {
+    let lives = |copy: CopyId, member: &InSync| {
+        alive.get(&copy).is_some_and(|a| a.incarnation == member.incarnation || bugs.keep_restarted)
+    };
+    let living = |membership: &Membership| -> Option<Membership> {
+        let mut kept = membership.clone();
+        kept.in_sync.retain(|copy, member| lives(*copy, member));
+        if bugs.keep_restarted {
+            for (copy, member) in &mut kept.in_sync {
+                member.incarnation = alive.get(copy).map_or(member.incarnation, |a| a.incarnation);
+            }
+        }
+        if !kept.in_sync.contains_key(&kept.primary) {
+            kept.primary = *kept.in_sync.keys().next()?;
+        }
+        Some(kept)
+    };
+    let (generation, active) = record.active_membership();
+    if let Some(kept) = living(&record.now) {
+        return Some(kept);
+    }
+    if generation != record.generation
+        && !bugs.never_go_back
+        && let Some(kept) = living(active)
+    {
+        return Some(kept);
+    }
+    // All restarted. One that lost nothing has every acknowledged write; one that lost its cache may not.
+    let restarted: Option<Vec<(CopyId, Alive)>> =
+        active.in_sync.keys().map(|copy| Some((*copy, *alive.get(copy)?))).collect();
+    let best = |(copy, alive): &(CopyId, Alive)| (alive.intact, *copy == active.primary);
+    let (primary, chosen) = restarted?.into_iter().max_by_key(best)?;
+    let since = active.in_sync.get(&primary)?.since;
+    let member = InSync { incarnation: chosen.incarnation, since };
+    Some(Membership { primary, in_sync: BTreeMap::from([(primary, member)]), ..active.clone() })
+}
+
+/// The next generation with this membership; works out who is absent since when.
+fn successor(record: &Record, mut now: Membership) -> Record {
+    let (generation, active) = record.active_membership();
+    let known = [&record.now, active];
+    let copies = known.iter().flat_map(|m| m.in_sync.keys().chain(m.absent.keys()));
+    now.absent = copies
+        .filter(|copy| !now.in_sync.contains_key(copy))
+        .map(|copy| {
+            let never = Generation(0);
+            let last = if active.in_sync.contains_key(copy) {
+                generation
+            } else {
+                active.absent.get(copy).copied().unwrap_or(never)
+            };
+            (*copy, last)
+        })
+        .collect();
+    let last_active = if record.active {
+        Some((record.generation, record.now.clone()))
+    } else {
+        record.last_active.clone()
+    };
+    Record {
+        generation: record.generation.next(),
+        active: false,
+        now,
+        last_active,
+        confirmed: std::collections::BTreeSet::new(),
+        ..record.clone()
+    }
+}
+
+/// A bitmap that is trusted whatever happened in between: every copy counts as in sync since ever.
+fn settle_bugs(mut record: Record, bugs: Bugs) -> Record {
+    if bugs.trust_broken_bitmap {
+        for member in record.now.in_sync.values_mut() {
+            member.since = Generation(0);
+        }
+    }
+    record
+}

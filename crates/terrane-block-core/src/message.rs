@@ -1,0 +1,197 @@
+//! What copies say to each other, and clients and primaries.
+
+use crate::ids::{AttachmentEpoch, Content, Extent, Generation, Incarnation, LayoutEpoch, SessionId};
+use std::collections::BTreeSet;
+
+/// In what world a message was sent, and by whom to whom. Nothing of it may differ from what the receiver has adopted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// The sender's generation.
+    pub generation: Generation,
+    /// The sender's layout.
+    pub layout: LayoutEpoch,
+    /// The sender's life.
+    pub from: Incarnation,
+    /// The receiver's life, as the record names it.
+    pub to: Incarnation,
+}
+
+/// Between copies.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Message<P> {
+    /// Primary to mirror: part of a sequence that starts at 1 with every generation.
+    Link {
+        /// In which generation.
+        stamp: Stamp,
+        /// Its number; taken in order, older ones are duplicates.
+        seq: u64,
+        /// What to do.
+        body: Body<P>,
+    },
+    /// Mirror to primary: done.
+    Ack {
+        /// In which generation.
+        stamp: Stamp,
+        /// The number of what is done.
+        seq: u64,
+        /// What it answers.
+        answer: Answer<P>,
+    },
+    /// Primary to mirror: may I serve?
+    LeaseRequest {
+        /// In which generation.
+        stamp: Stamp,
+        /// Names the request; the holder's lease counts from when it was sent.
+        round: u64,
+    },
+    /// Mirror to primary: you may, for one period.
+    LeaseGrant {
+        /// In which generation.
+        stamp: Stamp,
+        /// The request's.
+        round: u64,
+    },
+    /// Mirror to primary: these blocks of mine are damaged.
+    Damaged {
+        /// In which generation.
+        stamp: Stamp,
+        /// Where.
+        extent: Extent,
+    },
+    /// A newer generation than the message's is adopted here.
+    Refused {
+        /// That one.
+        generation: Generation,
+    },
+}
+
+/// What a primary wants of a mirror.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Body<P> {
+    /// Which log extents were touched since the last completed FLUSH? Answered by [`Answer::Touched`].
+    Query,
+    /// Apply.
+    Write {
+        /// Where.
+        extent: Extent,
+        /// What.
+        content: Content<P>,
+        /// A recopy or an equalisation, not a client's write.
+        recopied: bool,
+    },
+    /// Make all that was sent before durable.
+    Flush {
+        /// Log extents with a write in flight anywhere: not to be retired by this flush.
+        exclude: BTreeSet<u64>,
+    },
+    /// The flush with this number is complete everywhere: its log extents retire.
+    Retire {
+        /// Its number.
+        flush: u64,
+    },
+    /// Read, because the primary's own content is damaged. Answered by [`Answer::Content`].
+    Fetch {
+        /// Where.
+        extent: Extent,
+    },
+}
+
+/// What a mirror answers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Answer<P> {
+    /// Done.
+    Done,
+    /// Log extents, and blocks of the bitmap about the one who asks.
+    Touched {
+        /// Log extents that are not retired.
+        log: BTreeSet<u64>,
+        /// Blocks.
+        blocks: BTreeSet<u64>,
+    },
+    /// What is there; nothing if it is damaged here too.
+    Content(Option<Content<P>>),
+}
+
+/// What an application asks of the volume.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Op<P> {
+    /// Read.
+    Read(Extent),
+    /// Write or TRIM.
+    Write(Extent, Content<P>),
+    /// Make all that was acknowledged durable.
+    Flush,
+}
+
+impl<P> Op<P> {
+    /// Where; a flush is nowhere.
+    #[must_use]
+    pub fn extent(&self) -> Option<Extent> {
+        match self {
+            Self::Read(extent) | Self::Write(extent, _) => Some(*extent),
+            Self::Flush => None,
+        }
+    }
+}
+
+/// What it gets.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome<P> {
+    /// Written, or flushed.
+    Done,
+    /// Read.
+    Content(Content<P>),
+    /// No in-sync copy has an undamaged content of it.
+    Damaged,
+}
+
+/// Client to primary.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ToPrimary<P> {
+    /// Opens a session, fencing earlier ones of the attachment.
+    Hello {
+        /// The attachment.
+        epoch: AttachmentEpoch,
+        /// The new session.
+        session: SessionId,
+        /// Who the client thinks rules.
+        generation: Generation,
+    },
+    /// One request of a session.
+    Request {
+        /// The attachment.
+        epoch: AttachmentEpoch,
+        /// The session.
+        session: SessionId,
+        /// From 1 up; taken in order, older ones are duplicates.
+        seq: u64,
+        /// What to do.
+        op: Op<P>,
+    },
+}
+
+/// Primary to client.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ToClient<P> {
+    /// The session is open: all older ones are fenced and drained.
+    Welcome {
+        /// The session.
+        session: SessionId,
+    },
+    /// The request is done.
+    Reply {
+        /// The session.
+        session: SessionId,
+        /// The request.
+        seq: u64,
+        /// Its outcome.
+        outcome: Outcome<P>,
+    },
+    /// This copy does not take the session: it is fenced, not the primary, or knows another generation.
+    Refused {
+        /// The session.
+        session: SessionId,
+        /// What this copy has adopted.
+        generation: Generation,
+    },
+}
