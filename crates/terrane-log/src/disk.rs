@@ -99,4 +99,23 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// `StorageFull`, or what the host says.
     fn allocate(&self, len: u64) -> io::Result<()>;
+    /// How many copies of the file there are, each on a drive of its own.
+    fn copies(&self) -> usize {
+        1
+    }
+    /// As [`DiskFile::read_at`], from the copy of this number (below [`DiskFile::copies`]) only.
+    ///
+    /// # Errors
+    /// As [`DiskFile::read_at`]; `NotFound` when there is no such copy.
+    fn read_copy_at(&self, _copy: usize, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_at(buf, offset)
+    }
+    /// Makes every copy have these bytes at `offset`, durably, and says how many did not have them. The caller has
+    /// verified them by their checksum, and they are not about to be changed.
+    ///
+    /// # Errors
+    /// What the host says.
+    fn heal(&self, _good: &[u8], _offset: u64) -> io::Result<usize> {
+        Ok(0)
+    }
 }

@@ -90,9 +90,6 @@ pub enum LogError {
     /// The configuration makes no sense.
     #[error("log: bad configuration: {0}")]
     Config(&'static str),
-    /// The driver was closed before the record was written.
-    #[error("log: closed")]
-    Closed,
 }
 
 impl LogError {

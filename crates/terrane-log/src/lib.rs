@@ -3,7 +3,7 @@
 //! One [`Log`] has one owner. [`Log::append`] buffers a record and names its
 //! place at once; [`Log::sync`] writes the whole batch with one write and makes
 //! it durable with one `fdatasync`. [`LogReader`]s are cheap, shared, and see
-//! only what is durable. [`commit::GroupCommit`] puts many writers on top.
+//! only what is durable. [`mirror::MirrorDisk`] keeps the same log on several drives.
 //!
 //! What the log promises:
 //! * a record whose `sync` returned `Ok` is replayed by every later open, in
@@ -20,12 +20,12 @@
 
 mod batch;
 pub mod bugs;
-pub mod commit;
 pub mod config;
 pub mod disk;
 mod error;
 mod frame;
 mod log;
+pub mod mirror;
 mod position;
 mod reader;
 mod recover;
@@ -36,4 +36,4 @@ pub use config::{LogConfig, Preallocate};
 pub use error::LogError;
 pub use log::{Log, OpenReport, ReplayReport};
 pub use position::{Position, RecordLocator};
-pub use reader::{LogReader, SegmentInfo};
+pub use reader::{LogReader, ScrubReport, SegmentInfo};

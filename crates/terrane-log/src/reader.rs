@@ -29,6 +29,15 @@ pub struct SegmentInfo {
     pub sealed: bool,
 }
 
+/// What [`LogReader::scrub_segment`] went through and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubReport {
+    /// Bytes of the segment that were compared on all copies.
+    pub bytes: u64,
+    /// Pieces of copies that were rewritten.
+    pub healed: u64,
+}
+
 /// What the writer publishes and readers see.
 pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
@@ -126,15 +135,31 @@ impl LogReader {
         let (Some(start), Some(_)) = (start, end) else { return Err(not_found) };
         let mut bytes = vec![0; (FRAME_HEADER + locator.len) as usize];
         file.read_at(&mut bytes, u64::from(start)).map_err(|e| LogError::io("read a record", e))?;
-        let head = bytes.first_chunk().ok_or(not_found)?;
-        let frame = Frame::parse(head).map_err(corrupt)?;
-        if frame.len != locator.len || frame.segment != locator.segment {
-            return Err(corrupt("another record than the one looked for"));
-        }
-        if !frame.verify(start, &bytes) {
-            return Err(corrupt("a wrong checksum"));
+        if let Err(what) = verify(locator, start, &bytes) {
+            self.rescue(&*file, locator, start, &mut bytes).ok_or_else(|| corrupt(what))?;
         }
         Ok(Bytes::from(bytes).slice(FRAME_HEADER as usize..))
+    }
+
+    /// Reads a record from any copy that is good, and heals the others.
+    fn rescue(
+        &self,
+        file: &dyn DiskFile,
+        locator: RecordLocator,
+        start: u32,
+        bytes: &mut [u8],
+    ) -> Option<()> {
+        let copies = file.copies();
+        let mut good = |copy| {
+            file.read_copy_at(copy, bytes, u64::from(start)).is_ok() && verify(locator, start, bytes).is_ok()
+        };
+        if copies < 2 || !(0..copies).any(&mut good) {
+            return None;
+        }
+        if let Err(error) = file.heal(bytes, u64::from(start)) {
+            tracing::error!(%error, record = %locator, "a rotten record was not healed");
+        }
+        Some(())
     }
 
     /// All durable records of a segment in order, the chain of checksums verified (for compaction and rebuilds).
@@ -150,6 +175,36 @@ impl LogReader {
         let (file, extent) = self.shared.file(id)?;
         let mut scanner = Scanner::open(&*file, id, extent.end)?.map_err(|bad| header_error(id, bad))?;
         scan_durable(&mut scanner, id, extent, &mut visit)
+    }
+
+    /// Compares every copy of a segment's durable part with what its checksums prove, and heals the copies that
+    /// differ or cannot be read. With one copy it only verifies.
+    ///
+    /// # Errors
+    /// [`LogError::NotFound`]; [`LogError::Corrupt`] when no copy of a record is good; [`LogError::Io`].
+    pub fn scrub_segment(&self, id: u64) -> Result<ScrubReport, LogError> {
+        let (file, extent) = self.shared.file(id)?;
+        let heal = |bytes: &[u8], at: u32| {
+            file.heal(bytes, u64::from(at)).map_err(|e| LogError::io("heal a segment", e))
+        };
+        let mut scanner = Scanner::open(&*file, id, extent.end)?.map_err(|bad| header_error(id, bad))?;
+        let mut report = ScrubReport { bytes: u64::from(extent.end), healed: 0 };
+        report.healed += heal(&scanner.header.encode().0, 0)? as u64;
+        while extent.sealed || scanner.at < extent.end {
+            let start = scanner.at;
+            let at = Position { segment: id, offset: start };
+            let sealed = match scanner.step()? {
+                Step::Record { .. } => false,
+                Step::Sealed if extent.sealed => true,
+                Step::Sealed => return Err(LogError::Corrupt { at, what: "an unexpected seal" }),
+                Step::End(what) => return Err(LogError::Corrupt { at, what }),
+            };
+            report.healed += heal(scanner.verified(start)?, start)? as u64;
+            if sealed {
+                break;
+            }
+        }
+        Ok(report)
     }
 
     /// All segments, oldest first.
@@ -183,6 +238,16 @@ impl LogReader {
         };
         self.shared.extents().into_iter().map(after).sum()
     }
+}
+
+/// Whether `bytes`, which lie at `start`, are the frame of this record.
+fn verify(locator: RecordLocator, start: u32, bytes: &[u8]) -> Result<(), &'static str> {
+    let head = bytes.first_chunk().ok_or("no frame")?;
+    let frame = Frame::parse(head)?;
+    if frame.len != locator.len || frame.segment != locator.segment {
+        return Err("another record than the one looked for");
+    }
+    if frame.verify(start, bytes) { Ok(()) } else { Err("a wrong checksum") }
 }
 
 /// Hands out the records up to the durable end; anything else than reaching it is damage.

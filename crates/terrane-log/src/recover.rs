@@ -221,7 +221,7 @@ pub(crate) fn check_link(header: &SegmentHeader, before: u64, chain: Chain) -> R
     Ok(())
 }
 
-fn parse_name(name: &str) -> Option<u64> {
+pub(crate) fn parse_name(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".log").filter(|digits| digits.len() == 16)?;
     u64::from_str_radix(digits, 16).ok().filter(|id| *id > 0)
 }

@@ -47,10 +47,13 @@ impl<'a> Scanner<'a> {
         end: u32,
     ) -> Result<Result<Self, BadHeader>, LogError> {
         let mut window = Window { file, end, buf: Vec::new(), at: 0 };
-        let header = match window.get(0, SEGMENT_HEADER)? {
+        let mut header = match window.get(0, SEGMENT_HEADER)? {
             Some(bytes) => decode_header(bytes, id),
             None => Err(BadHeader::Damaged),
         };
+        if header == Err(BadHeader::Damaged) {
+            header = window.rescue_header(id)?.ok_or(BadHeader::Damaged);
+        }
         Ok(header.map(|(header, crc)| Self {
             window,
             header,
@@ -91,29 +94,17 @@ impl<'a> Scanner<'a> {
         self.chain.unwrap_or(Chain { epoch: self.header.epoch, prev: 0 })
     }
 
-    /// The next frame.
+    /// The next frame. If the first copy of the file has none here that continues the chain, any other copy's is taken,
+    /// and the copies are healed with it.
     pub(crate) fn step(&mut self) -> Result<Step<'_>, LogError> {
         let at = self.at;
-        let Some(head) = self.window.get(at, FRAME_HEADER)? else {
-            return Ok(Step::End("the end of the file"));
-        };
-        let frame = match parse(head) {
+        let frame = match self.check()? {
             Ok(frame) => frame,
-            Err(why) => return Ok(Step::End(why)),
+            Err(why) => match self.rescue()? {
+                Some(frame) => frame,
+                None => return Ok(Step::End(why)),
+            },
         };
-        if let Some(why) = self.breaks_chain(&frame) {
-            return Ok(Step::End(why));
-        }
-        let whole = FRAME_HEADER.checked_add(frame.len);
-        let Some(bytes) = (match whole {
-            Some(whole) => self.window.get(at, whole)?,
-            None => None,
-        }) else {
-            return Ok(Step::End("a frame longer than its segment"));
-        };
-        if !frame.verify(at, bytes) {
-            return Ok(Step::End("a wrong checksum"));
-        }
         if frame.batch_start {
             self.last_batch = at;
         }
@@ -123,11 +114,59 @@ impl<'a> Scanner<'a> {
         match frame.kind {
             Kind::Seal => Ok(Step::Sealed),
             Kind::Data => {
-                let locator =
-                    RecordLocator { segment: self.header.id, offset: at + FRAME_HEADER, len: frame.len };
-                Ok(Step::Record { locator, payload: &bytes[FRAME_HEADER as usize..] })
+                let offset = at + FRAME_HEADER;
+                let locator = RecordLocator { segment: self.header.id, offset, len: frame.len };
+                let payload = self.window.get(offset, frame.len)?.unwrap_or_default();
+                Ok(Step::Record { locator, payload })
             }
         }
+    }
+
+    /// The bytes from `start`, where the last step began, to where it ended.
+    pub(crate) fn verified(&mut self, start: u32) -> Result<&[u8], LogError> {
+        Ok(self.window.get(start, self.at.saturating_sub(start))?.unwrap_or_default())
+    }
+
+    /// The frame here, or why there is none. The window holds all of it.
+    fn check(&mut self) -> Result<Result<Frame, &'static str>, LogError> {
+        let at = self.at;
+        let Some(head) = self.window.get(at, FRAME_HEADER)? else {
+            return Ok(Err("the end of the file"));
+        };
+        let frame = match parse(head) {
+            Ok(frame) => frame,
+            Err(why) => return Ok(Err(why)),
+        };
+        if let Some(why) = self.breaks_chain(&frame) {
+            return Ok(Err(why));
+        }
+        let whole = FRAME_HEADER.checked_add(frame.len);
+        let Some(bytes) = (match whole {
+            Some(whole) => self.window.get(at, whole)?,
+            None => None,
+        }) else {
+            return Ok(Err("a frame longer than its segment"));
+        };
+        Ok(if frame.verify(at, bytes) { Ok(frame) } else { Err("a wrong checksum") })
+    }
+
+    /// Looks for the frame in each copy of the file by itself.
+    fn rescue(&mut self) -> Result<Option<Frame>, LogError> {
+        let at = self.at;
+        for copy in 0..self.window.other_copies() {
+            let Some(head) = self.window.read_copy(copy, at, FRAME_HEADER) else { continue };
+            let Ok(frame) = parse(&head) else { continue };
+            let Some(whole) = FRAME_HEADER.checked_add(frame.len) else { continue };
+            if self.breaks_chain(&frame).is_some() {
+                continue;
+            }
+            let Some(bytes) = self.window.read_copy(copy, at, whole) else { continue };
+            if frame.verify(at, &bytes) && parse(&bytes) == Ok(frame) {
+                self.window.heal(at, bytes)?;
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
     }
 
     fn breaks_chain(&self, frame: &Frame) -> Option<&'static str> {
@@ -246,6 +285,41 @@ impl Window<'_> {
 
     fn holds(&self, at: u32, len: usize) -> bool {
         at >= self.at && (at - self.at) as usize + len <= self.buf.len()
+    }
+
+    /// How many copies there are to look at if the first one is no good.
+    fn other_copies(&self) -> usize {
+        match self.file.copies() {
+            1 => 0,
+            copies => copies,
+        }
+    }
+
+    /// Bytes of one copy; `None` if it does not have them.
+    fn read_copy(&self, copy: usize, at: u32, len: u32) -> Option<Vec<u8>> {
+        at.checked_add(len).filter(|to| *to <= self.end)?;
+        let mut bytes = vec![0; len as usize];
+        self.file.read_copy_at(copy, &mut bytes, u64::from(at)).ok()?;
+        Some(bytes)
+    }
+
+    /// Gives all copies what one of them was found to have, and goes on with that.
+    fn heal(&mut self, at: u32, good: Vec<u8>) -> Result<(), LogError> {
+        self.file.heal(&good, u64::from(at)).map_err(|e| LogError::io("heal a segment", e))?;
+        (self.buf, self.at) = (good, at);
+        Ok(())
+    }
+
+    fn rescue_header(&mut self, id: u64) -> Result<Option<(SegmentHeader, u32)>, LogError> {
+        for copy in 0..self.other_copies() {
+            if let Some(bytes) = self.read_copy(copy, 0, SEGMENT_HEADER)
+                && let Ok(header) = decode_header(&bytes, id)
+            {
+                self.heal(0, bytes)?;
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
     }
 
     fn fill(&mut self, at: u32, len: usize) -> Result<(), LogError> {

@@ -7,7 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-const PREFIX: &str = "spare-";
+/// How names of spares begin.
+pub(crate) const PREFIX: &str = "spare-";
 
 /// A file of a segment's full size. Its bytes are arbitrary.
 pub(crate) struct Spare {

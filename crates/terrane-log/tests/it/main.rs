@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests; a panic is a failed test")]
 
-mod group;
 mod lifecycle;
+mod mirror;
 mod recovery;
 
 use std::sync::Arc;
