@@ -8,6 +8,7 @@ mod app;
 mod buckets;
 mod call;
 mod completions;
+mod drives;
 mod keys;
 mod openapi;
 mod policies;
@@ -44,6 +45,7 @@ pub mod types {
     pub use super::accounts::{Account, AccountPatch, NewAccount, RequestRate, Whoami};
     pub use super::buckets::{Bucket, BucketPatch, NewBucket};
     pub use super::completions::{Completion, Operation};
+    pub use super::drives::{Drive, Drives, Replacement, Scrub};
     pub use super::keys::{AccessKey, AccessKeyWithSecret, KeyPatch, NewKey, Rotation};
     pub use super::policies::{Policy, PolicyText, Validation, WhyAnswer, WhyRequest};
     pub use super::queues::{DrainRequest, DrainStatus, Queue, QueueSelection};
@@ -93,6 +95,7 @@ impl Native {
             .merge(buckets::routes())
             .merge(webhooks::routes())
             .merge(queues::routes())
+            .merge(drives::routes())
             .merge(completions::routes())
             .merge(store::routes())
             .with_state(app.clone());

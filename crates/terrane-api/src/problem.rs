@@ -179,6 +179,7 @@ impl From<ObjectError> for Problem {
             ObjectError::NoSpace(_) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "no-space", error.to_string())
             }
+            ObjectError::Refused(_) => Self::bad_request(error.to_string()),
             ObjectError::Unavailable(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string())
             }

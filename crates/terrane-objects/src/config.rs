@@ -14,13 +14,19 @@ pub use terrane_keymap::config::Threshold;
 /// Configuration of an [`ObjectStore`](crate::ObjectStore).
 #[derive(Clone)]
 pub struct ObjectsConfig {
-    /// Directory of `log`, `data`, `keymap` and `runs`; made if absent.
+    /// Directory of `log`, `data`, `keymap` and `runs`; made if absent. Where drives are given they hold all that, and this
+    /// a record of whose they are.
     pub dir: PathBuf,
+    /// Directories, each on a disk of its own: the log is mirrored over the first three, bulk bytes are laid over all as
+    /// their buckets ask. Empty: one, `dir`.
+    pub drives: Vec<PathBuf>,
+    /// Start although drives of the log are not there, which may have acknowledged more than those that are.
+    pub accept_missing_drives: bool,
     /// Memory for pending entries; at three quarters of it they spill, at the bound writes are answered SlowDown.
     pub pending_bytes_max: u64,
     /// Pending entries, spilled ones included; beyond it writes are answered SlowDown.
     pub pending_entries_max: u64,
-    /// Bytes of log that a start may have to replay.
+    /// Log that a start may have to replay, in bytes and 256 for each record.
     pub replay_bytes_max: u64,
     /// Fewest and most keymap workers.
     pub workers: (usize, usize),
@@ -46,6 +52,10 @@ pub struct ObjectsConfig {
     pub compact_below_percent: u8,
     /// How often the collector looks for garbage.
     pub collect_interval: Duration,
+    /// How often all shards are verified.
+    pub scrub_interval: Duration,
+    /// Bytes of shards that are verified in a second.
+    pub scrub_bytes_per_second: u64,
     /// Where the log lies; `None`: in a directory `log` of `dir`. Tests put disks there that fail.
     pub log_disk: Option<Arc<dyn Disk>>,
     /// How free space is learnt; `None` asks the file system of `dir`.
@@ -57,9 +67,11 @@ impl ObjectsConfig {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
+            drives: Vec::new(),
+            accept_missing_drives: false,
             pending_bytes_max: 256 << 20,
             pending_entries_max: 100_000_000,
-            replay_bytes_max: 256 << 20,
+            replay_bytes_max: 128 << 20,
             workers: (1, 4),
             thresholds: default_thresholds(),
             reserve_bytes: 512 << 20,
@@ -72,6 +84,8 @@ impl ObjectsConfig {
             completions_kept: 100_000,
             compact_below_percent: 50,
             collect_interval: Duration::from_secs(5),
+            scrub_interval: Duration::from_secs(7 * 86_400),
+            scrub_bytes_per_second: 64 << 20,
             log_disk: None,
             space: None,
         }

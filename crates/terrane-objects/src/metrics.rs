@@ -18,6 +18,61 @@ pub(crate) struct ClassLabel {
 
 type PerClass = Family<ClassLabel, Gauge<f64, AtomicU64>>;
 
+/// A drive by its place in the configuration.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct DriveLabel {
+    pub(crate) drive: u32,
+}
+
+/// Metrics of the drives.
+pub(crate) struct DriveMetrics {
+    pub(crate) live: Family<DriveLabel, Gauge>,
+    pub(crate) free_bytes: Family<DriveLabel, Gauge>,
+    pub(crate) data_bytes: Family<DriveLabel, Gauge>,
+    pub(crate) errors: Family<DriveLabel, Counter>,
+    pub(crate) repaired_blocks: Family<DriveLabel, Counter>,
+    pub(crate) degraded_segments: Gauge,
+    pub(crate) reads_around: Counter,
+    pub(crate) log_healed: Counter,
+    pub(crate) log_reads_around: Counter,
+}
+
+impl DriveMetrics {
+    fn register(r: &mut Registry) -> Self {
+        Self {
+            live: add(r, "drive_live", "Whether the drive is in use", Family::default()),
+            free_bytes: add(r, "drive_free_bytes", "Free bytes of the drive", Family::default()),
+            data_bytes: add(r, "drive_data_bytes", "Bytes of shards on the drive", Family::default()),
+            errors: add(r, "drive_errors", "Failures of the drive and damage met on it", Family::default()),
+            repaired_blocks: add(
+                r,
+                "drive_repaired_blocks",
+                "Blocks written anew to the drive",
+                Family::default(),
+            ),
+            degraded_segments: add(
+                r,
+                "degraded_segments",
+                "Segments of which a shard is on no drive in use",
+                Gauge::default(),
+            ),
+            reads_around: add(r, "reads_around", "Reads that went around damage or loss", Counter::default()),
+            log_healed: add(
+                r,
+                "log_healed",
+                "Pieces of the log written anew from another drive",
+                Counter::default(),
+            ),
+            log_reads_around: add(
+                r,
+                "log_reads_around",
+                "Reads of the log that one drive failed and another answered",
+                Counter::default(),
+            ),
+        }
+    }
+}
+
 /// Metrics of one store.
 pub struct Metrics {
     pub(crate) queue_depth: PerClass,
@@ -48,6 +103,9 @@ pub struct Metrics {
     pub(crate) webhook_failures: Counter,
     pub(crate) webhook_dead_letters: Counter,
     pub(crate) corrupt_reads: Counter,
+    pub(crate) drives: DriveMetrics,
+    pub(crate) scrubbed_bytes: Counter,
+    pub(crate) lost_blocks: Counter,
 }
 
 impl Metrics {
@@ -92,7 +150,12 @@ impl Metrics {
             spill_runs: add(r, "spill_runs", "Spill runs", Gauge::default()),
             keymap_memory_bytes: add(r, "keymap_memory_bytes", "Unsynced keymap memory", Gauge::default()),
             keymap_disk_bytes: add(r, "keymap_disk_bytes", "Keymap tables on disk", Gauge::default()),
-            disk_free_bytes: add(r, "disk_free_bytes", "Free bytes of the data directory", Gauge::default()),
+            disk_free_bytes: add(
+                r,
+                "disk_free_bytes",
+                "Free bytes of the data directory or the fullest drive",
+                Gauge::default(),
+            ),
             dead_letters: add(r, "dead_letters", "Completions given up", Counter::default()),
             webhook_deliveries: add(
                 r,
@@ -108,6 +171,14 @@ impl Metrics {
                 Counter::default(),
             ),
             corrupt_reads: add(r, "corrupt_reads", "Reads that met damaged bytes", Counter::default()),
+            drives: DriveMetrics::register(r),
+            scrubbed_bytes: add(
+                r,
+                "scrubbed_bytes",
+                "Bytes of shards verified by scrubbing",
+                Counter::default(),
+            ),
+            lost_blocks: add(r, "lost_blocks", "Blocks that scrubbing found lost", Counter::default()),
         }
     }
 

@@ -111,6 +111,9 @@ pub enum ObjectError {
     /// The client's body failed.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// What was asked for cannot be done with this store.
+    #[error("{0}")]
+    Refused(String),
     /// Bytes on disk fail their checksum and no other copy exists.
     #[error("corrupt data: {0}")]
     Corrupt(String),
@@ -183,6 +186,9 @@ pub enum BucketChange {
     /// Sets (`Some`) or removes a subresource.
     Setting(String, Option<Bytes>),
 }
+
+/// Name of the bucket setting that holds its redundancy ([`Redundancy`](crate::Redundancy), as text).
+pub const REDUNDANCY_SETTING: &str = "redundancy";
 
 /// When the keymap is to be brought up to date (20-objects, "When is the keymap updated asynchronously?").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -629,6 +635,77 @@ pub struct QueueStatus {
     pub paused: bool,
 }
 
+/// Whether a drive is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DriveState {
+    /// It is.
+    Live,
+    /// It was not there at the start, or is not known.
+    Missing,
+    /// A write or sync failed; it stays out until the next start.
+    Failed,
+}
+
+/// A drive of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriveStatus {
+    /// Its place in the configuration, from 0.
+    pub number: usize,
+    /// Its directory.
+    pub path: String,
+    /// Its identity, where it has one.
+    pub id: Option<String>,
+    /// Whether it is in use.
+    pub state: DriveState,
+    /// Why not.
+    pub cause: Option<String>,
+    /// How its copy of the log stands: `current`, `behind`, `copying`, `lost`; `None` where it holds none.
+    pub log: Option<String>,
+    /// Free bytes of its file system at the last look.
+    pub free_bytes: u64,
+    /// Bytes of the data segments' shards on it.
+    pub data_bytes: u64,
+    /// Failed reads, writes and syncs, and damage met, since the start.
+    pub errors: u64,
+    /// Blocks written anew since the start.
+    pub repaired_blocks: u64,
+}
+
+/// How the pass stands that verifies and rebuilds shards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// Whether one is under way.
+    pub running: bool,
+    /// Passes finished since the start.
+    pub passes: u64,
+    /// Segments that the present, else the last, pass has looked at.
+    pub segments_done: u64,
+    /// Segments that it has to look at.
+    pub segments_total: u64,
+    /// Bytes of shards read and verified by it.
+    pub bytes: u64,
+    /// Blocks of shards that it wrote anew.
+    pub repaired_blocks: u64,
+    /// Shards that it made anew because they were missing.
+    pub rebuilt_shards: u64,
+    /// Blocks of objects of which too few shards are left: the bytes are lost.
+    pub lost_blocks: u64,
+    /// What kept it from a segment, the latest.
+    pub problem: Option<String>,
+}
+
+/// All drives, and what is missing on them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrivesStatus {
+    /// In the order of the configuration.
+    pub drives: Vec<DriveStatus>,
+    /// Segments of which some shard is on no drive in use.
+    pub degraded_segments: u64,
+    /// The scrubber.
+    pub scrub: ScrubStatus,
+}
+
 /// The object store as front ends and the native API see it.
 ///
 /// All calls are linearizable per bucket. Errors that follow from a record which is not yet durable are
@@ -654,6 +731,15 @@ pub trait ObjectService: Send + Sync + 'static {
     /// Makes a body's bytes durable (or holds them in memory to be logged inline, if ≤ 16 KiB).
     /// `size_hint` is the declared length, to refuse early what will not fit; the stream decides.
     async fn stage(&self, body: ByteStream, size_hint: Option<u64>) -> Result<Staged>;
+    /// As [`ObjectService::stage`], with the redundancy that the bucket asks for.
+    async fn stage_in(
+        &self,
+        _bucket: &BucketInfo,
+        body: ByteStream,
+        size_hint: Option<u64>,
+    ) -> Result<Staged> {
+        self.stage(body, size_hint).await
+    }
     /// Binds staged bytes to a key.
     async fn put_object(&self, put: PutObject) -> Result<Written>;
     /// Binds another object's bytes to a key.
@@ -723,4 +809,17 @@ pub trait ObjectService: Send + Sync + 'static {
     async fn pause_queue(&self, class: Option<&str>, paused: bool) -> Result<()>;
     /// Applies all that is pending in a class (`None`: all) now, whatever its due time, and waits for it.
     async fn drain_queue(&self, class: Option<&str>) -> Result<()>;
+
+    /// The drives, none where storage has no such thing.
+    async fn drives(&self) -> Result<DrivesStatus> {
+        Ok(DrivesStatus::default())
+    }
+    /// Has all shards verified and rebuilt, in the background; a pass that is under way goes on.
+    async fn scrub(&self) -> Result<()> {
+        Err(ObjectError::Refused("this store has no drives".into()))
+    }
+    /// Takes the empty directory of a missing drive into use and has its shards rebuilt, in the background.
+    async fn replace_drive(&self, _path: &str) -> Result<()> {
+        Err(ObjectError::Refused("this store has no drives".into()))
+    }
 }

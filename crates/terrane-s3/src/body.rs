@@ -9,7 +9,7 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use s3s::dto::StreamingBlob;
 use s3s::{Body, S3Error, S3ErrorCode, S3Result, StdError, TrailingHeaders};
-use terrane_objects::service::{BodyError, ByteStream, ObjectHandle, ObjectService, Staged};
+use terrane_objects::service::{BodyError, BucketInfo, ByteStream, ObjectHandle, ObjectService, Staged};
 use tokio::task::JoinHandle;
 
 use crate::checksums::{Algorithm, Digests, Expected, Hasher};
@@ -38,6 +38,7 @@ impl Upload {
     pub(crate) async fn stage(
         self,
         store: &dyn ObjectService,
+        bucket: &BucketInfo,
         limit: u64,
         metrics: &Metrics,
     ) -> S3Result<(Staged, Digests)> {
@@ -50,12 +51,12 @@ impl Upload {
         }
         let hasher = Hasher::new(true, self.expected.algorithm().or(self.algorithm));
         let (staged, digests) = match self.blob {
-            Some(blob) if declared > SMALL => stage_large(store, blob, declared, hasher).await?,
+            Some(blob) if declared > SMALL => stage_large(store, bucket, blob, declared, hasher).await?,
             blob => {
                 let (bytes, digests) = read_small(blob, declared, hasher).await?;
                 self.expected.verify(&digests, trailers(self.trailers.as_ref()).as_ref())?;
                 let body = stream::once(async move { Ok(bytes) }).boxed();
-                let staged = store.stage(body, Some(declared)).await.map_err(from_store)?;
+                let staged = store.stage_in(bucket, body, Some(declared)).await.map_err(from_store)?;
                 metrics.received.inc_by(digests.length);
                 return Ok((staged, digests));
             }
@@ -109,6 +110,7 @@ struct Outcome {
 
 async fn stage_large(
     store: &dyn ObjectService,
+    bucket: &BucketInfo,
     blob: StreamingBlob,
     declared: u64,
     hasher: Hasher,
@@ -117,7 +119,7 @@ async fn stage_large(
     let work = if declared > BATCH as u64 { Work::away(hasher) } else { Work::Here(hasher) };
     let tap = Tap { blob, declared, read: 0, work, outcome: Arc::clone(&outcome) };
     let body = stream::unfold(Some(tap), |tap| async move { tap?.next().await }).boxed();
-    let result = store.stage(body, Some(declared)).await;
+    let result = store.stage_in(bucket, body, Some(declared)).await;
     let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = outcome.error.take() {
         return Err(error);

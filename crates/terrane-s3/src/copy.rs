@@ -179,7 +179,7 @@ impl Api {
             trailers: None,
         };
         let limit = self.config.limits.put_bytes;
-        let (staged, digests) = staging.stage(self.store.as_ref(), limit, &self.metrics).await?;
+        let (staged, digests) = staging.stage(self.store.as_ref(), &bucket, limit, &self.metrics).await?;
         let part = PartInfo {
             number,
             size: digests.length,

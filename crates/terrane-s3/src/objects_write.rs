@@ -52,7 +52,7 @@ impl Api {
             trailers: request.trailing_headers,
         };
         let limit = self.config.limits.put_bytes;
-        let (staged, digests) = upload.stage(self.store.as_ref(), limit, &self.metrics).await?;
+        let (staged, digests) = upload.stage(self.store.as_ref(), &bucket, limit, &self.metrics).await?;
         attrs.etag = digests.etag();
         attrs.checksums = digests.stored();
         attrs.checksum_type = (!attrs.checksums.is_empty()).then(|| ChecksumType::FULL_OBJECT.to_owned());

@@ -5,6 +5,7 @@ mod bucket;
 mod client;
 mod connect;
 mod credentials;
+mod drive;
 mod input;
 mod key;
 mod operation;
@@ -58,6 +59,9 @@ enum Command {
     /// The keymap's queues: depth, age, rate, workers; pause, resume, drain.
     #[command(subcommand)]
     Queue(queue::Verb),
+    /// The object store's drives: state, verification, replacement.
+    #[command(subcommand)]
+    Drive(drive::Verb),
     /// How a write stands, and the stream of completions.
     #[command(subcommand)]
     Operation(operation::Verb),
@@ -108,6 +112,7 @@ async fn command(cli: Cli) -> anyhow::Result<()> {
         Command::Status => status::run(&connect.client()?, &out).await,
         Command::Bucket(verb) => bucket::run(&connect.client()?, &out, verb).await,
         Command::Queue(verb) => queue::run(&connect.client()?, &out, verb).await,
+        Command::Drive(verb) => drive::run(&connect.client()?, &out, verb).await,
         Command::Operation(verb) => operation::run(&connect.client()?, &out, verb).await,
         Command::Account(verb) => account::run(&connect.client()?, &out, verb).await,
         Command::User(args) => user::run(&connect.client()?, &out, args).await,

@@ -48,6 +48,10 @@ pub(crate) struct ListenArgs {
     /// PEM file with the certificate's private key. Reloaded on change.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Start although drives of the log are missing: writes that only they hold are lost for good. For one start, by
+    /// who has read why the start was refused.
+    #[arg(long)]
+    accept_missing_drives: bool,
 }
 
 /// How ports are chosen.
@@ -166,6 +170,7 @@ impl ListenArgs {
         if let Some((cert, key)) = self.tls_cert.zip(self.tls_key) {
             config.tls = Some(TlsSection { cert, key });
         }
+        config.objects.accept_missing_drives = self.accept_missing_drives;
         config.check()?;
         Ok(config)
     }

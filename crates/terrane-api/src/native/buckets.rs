@@ -6,10 +6,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
+use bytes::Bytes;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use terrane_auth::policy::Target;
-use terrane_objects::service::{BucketChange, BucketInfo, Class, Versioning, WriteMode};
+use terrane_objects::Redundancy;
+use terrane_objects::service::{BucketChange, BucketInfo, Class, REDUNDANCY_SETTING, Versioning, WriteMode};
 use utoipa::ToSchema;
 
 use super::app::App;
@@ -39,6 +41,9 @@ pub struct Bucket {
     /// How writes are applied that do not say so themselves: `sync`, `high`, `low`, `time=1h`, …;
     /// `null`: the load decides.
     pub write_mode: Option<String>,
+    /// How its bulk bytes are laid over drives: `single`, `mirror:N`, `rs:K+M`; `null`: as the store does where nothing is
+    /// said, `mirror:2` on several drives.
+    pub redundancy: Option<String>,
     /// Names of S3 subresources that are set: `acl`, `cors`, `policy`, …
     pub settings: Vec<String>,
 }
@@ -52,7 +57,11 @@ impl From<&BucketInfo> for Bucket {
             incarnation: bucket.incarnation.to_string(),
             versioning: versioning_text(bucket.versioning).to_owned(),
             write_mode: bucket.default_mode.map(mode_text),
-            settings: bucket.settings.keys().cloned().collect(),
+            redundancy: bucket
+                .settings
+                .get(REDUNDANCY_SETTING)
+                .map(|text| String::from_utf8_lossy(text).into_owned()),
+            settings: bucket.settings.keys().filter(|name| *name != REDUNDANCY_SETTING).cloned().collect(),
         }
     }
 }
@@ -128,6 +137,9 @@ pub struct NewBucket {
     /// See [`Bucket::write_mode`].
     #[serde(default)]
     pub write_mode: Option<String>,
+    /// See [`Bucket::redundancy`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redundancy: Option<String>,
 }
 
 /// A change of a bucket; what is absent stays.
@@ -140,6 +152,26 @@ pub struct BucketPatch {
     /// `sync`, `high`, `low`, `time=D`; or `auto`: the load decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_mode: Option<String>,
+    /// `mirror:N`, `rs:K+M`, `single` on a store of one drive; or `default`. Holds for objects written from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redundancy: Option<String>,
+}
+
+/// The change of a bucket's redundancy that a text asks for. What the store's drives allow is the store's business.
+fn redundancy_change(text: &str) -> BucketChange {
+    let value = (text != "default").then(|| Bytes::copy_from_slice(text.as_bytes()));
+    BucketChange::Setting(REDUNDANCY_SETTING.to_owned(), value)
+}
+
+/// Refuses what is no redundancy at all, before anything is changed.
+fn check_redundancy(text: Option<&str>) -> Result<(), Problem> {
+    match text {
+        None | Some("default") => Ok(()),
+        Some(text) => match text.parse::<Redundancy>() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Problem::bad_request(error.to_string())),
+        },
+    }
 }
 
 /// The caller's buckets by name.
@@ -166,16 +198,29 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<Bucket>), Problem> {
     let target = Target::Bucket(&new.name);
     call.allow(&app.auth, "s3:CreateBucket", call.account(), target).await?;
-    if new.write_mode.is_some() {
+    if new.write_mode.is_some() || new.redundancy.is_some() {
         call.allow(&app.auth, "terrane:PutBucketMode", call.account(), target).await?;
     }
     let mode = new.write_mode.as_deref().map(parse_mode).transpose()?;
+    check_redundancy(new.redundancy.as_deref())?;
     if !s3s::path::check_bucket_name(&new.name) {
         return Err(Problem::bad_request(format!("{:?} is not a bucket name", new.name)));
     }
     let mut bucket = app.objects.create_bucket(&new.name, call.account(), None).await?;
     if mode.is_some() {
         bucket = app.objects.change_bucket(&bucket, BucketChange::DefaultMode(mode)).await?;
+    }
+    if let Some(redundancy) = &new.redundancy {
+        bucket = match app.objects.change_bucket(&bucket, redundancy_change(redundancy)).await {
+            Ok(bucket) => bucket,
+            Err(refused) => {
+                // The bucket was to be made so or not at all; it is empty, unless somebody was quicker.
+                if let Err(error) = app.objects.delete_bucket(&bucket).await {
+                    tracing::warn!(%error, bucket = new.name, "a bucket stays whose redundancy was refused");
+                }
+                return Err(refused.into());
+            }
+        };
     }
     Ok((StatusCode::CREATED, Json(Bucket::from(&*bucket))))
 }
@@ -230,12 +275,16 @@ pub(super) async fn change(
         Some("auto") => Some(None),
         Some(text) => Some(Some(parse_mode(text)?)),
     };
-    let action = match (&mode, &versioning) {
-        (Some(_), _) => "terrane:PutBucketMode",
-        (None, Some(_)) => "s3:PutBucketVersioning",
-        (None, None) => return Err(Problem::bad_request("nothing to change was named")),
+    check_redundancy(patch.redundancy.as_deref())?;
+    let action = match (mode.is_some() || patch.redundancy.is_some(), &versioning) {
+        (true, _) => "terrane:PutBucketMode",
+        (false, Some(_)) => "s3:PutBucketVersioning",
+        (false, None) => return Err(Problem::bad_request("nothing to change was named")),
     };
     let mut bucket = find(&app, &call, &name, action).await?;
+    if let Some(redundancy) = &patch.redundancy {
+        bucket = app.objects.change_bucket(&bucket, redundancy_change(redundancy)).await?;
+    }
     if let Some(versioning) = versioning {
         call.allow(&app.auth, "s3:PutBucketVersioning", call.account(), Target::Bucket(&name)).await?;
         bucket = app.objects.change_bucket(&bucket, BucketChange::Versioning(versioning)).await?;

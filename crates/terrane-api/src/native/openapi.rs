@@ -3,7 +3,9 @@
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::{accounts, buckets, completions, keys, policies, queues, store, system, tokens, users, webhooks};
+use super::{
+    accounts, buckets, completions, drives, keys, policies, queues, store, system, tokens, users, webhooks,
+};
 use crate::problem::Problem;
 
 #[derive(OpenApi)]
@@ -26,6 +28,7 @@ use crate::problem::Problem;
         webhooks::show, webhooks::put, webhooks::delete,
         queues::list, queues::pause, queues::resume, queues::drain,
         completions::operation, completions::completions,
+        drives::list, drives::scrub, drives::replace,
         store::list, store::create,
     ),
     components(schemas(Problem)),

@@ -107,13 +107,13 @@ const GROUPS: &[Group] = &[
         "terrane",
         Read,
         On::Installation,
-        "ListAccounts GetStatus ListQueues GetMetrics ReadAuditLog CheckStore",
+        "ListAccounts GetStatus ListDrives ListQueues GetMetrics ReadAuditLog CheckStore",
     ),
     Group(
         "terrane",
         Admin,
         On::Installation,
-        "CreateAccount UpdateAccount DeleteAccount ControlQueues RotateKeys BackupStore",
+        "CreateAccount UpdateAccount DeleteAccount ControlDrives ControlQueues RotateKeys BackupStore",
     ),
 ];
 

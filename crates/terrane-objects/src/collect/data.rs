@@ -18,9 +18,10 @@ use terrane_keymap::write::{Op, WriteError, WriteRequest};
 use terrane_keymap::{Extent, Input, RowId};
 use tokio::sync::OnceCell;
 
-use crate::data::{DataError, ExtentReader, StagedExtents, framed_len};
+use crate::data::{DataError, ExtentReader, StagedExtents};
 use crate::driver::{ReadView, extents_of};
 use crate::records;
+use crate::redundancy::Redundancy;
 use crate::service::{ObjectError, Result};
 use crate::store::{Store, stopped};
 
@@ -67,6 +68,11 @@ fn referred(store: &Store, view: &ReadView, of: &BTreeSet<u64>) -> Result<Vec<(R
     Ok(found)
 }
 
+/// Every extent of these segments that anything refers to.
+pub(crate) fn live_extents(store: &Store, of: &BTreeSet<u64>) -> Result<Vec<Extent>> {
+    Ok(referred(store, &store.driver.view(), of)?.into_iter().map(|(_, extent)| extent).collect())
+}
+
 /// Counts the live bytes of segments whose referrers have changed, or that are full since the last time.
 pub(super) fn survey(store: &Store) -> Result<()> {
     let fresh = store.data.segments().into_iter().filter(|s| s.sealed && !s.surveyed);
@@ -75,7 +81,7 @@ pub(super) fn survey(store: &Store) -> Result<()> {
     for segment in store.dirty.take(SURVEY_MAX) {
         let referrers = referrers_of(&keymap, segment).map_err(unreadable)?;
         let live: BTreeSet<Extent> = referrers.into_iter().map(|(_, extent)| extent).collect();
-        store.data.set_live(segment, live.iter().map(|e| framed_len(e.len)).sum());
+        store.data.set_live(segment, live.iter().map(|e| store.data.stored_len(e)).sum());
     }
     Ok(())
 }
@@ -111,7 +117,7 @@ async fn victims(store: &Arc<Store>) -> Result<Vec<u64>> {
     candidates.retain(|s| !waiting.contains(&s.segment));
     for extent in pending {
         let bytes = candidates.iter_mut().find(|s| s.segment == extent.segment).map(|s| &mut s.live_bytes);
-        bytes.into_iter().for_each(|bytes| *bytes += framed_len(extent.len));
+        bytes.into_iter().for_each(|bytes| *bytes += store.data.stored_len(&extent));
     }
     candidates.retain(|s| s.live_bytes * 100 <= s.bytes * below);
     candidates.sort_by_key(|s| s.live_bytes);
@@ -127,7 +133,7 @@ pub(super) fn after_start(store: &Store) -> Result<()> {
     let pending = pending_extents(store, &view, &old)?;
     let mut note = |extent: &Extent| {
         let end = ends.entry(extent.segment).or_default();
-        *end = (*end).max(extent.offset + framed_len(extent.len));
+        *end = (*end).max(extent.offset + store.data.stored_len(extent));
     };
     pending.iter().for_each(|(_, extent)| note(extent));
     for segment in &old {
@@ -269,11 +275,18 @@ impl Moves<'_> {
         Ok(staged.extents().to_vec())
     }
 
+    /// As it was; what had one copy before there were several drives gets what new bytes get.
+    fn redundancy(&self, extent: &Extent) -> Redundancy {
+        let was = self.store.data.redundancy_of(extent.segment);
+        let usable = was.filter(|was| was.check(self.store.data.drives().len()).is_ok());
+        usable.unwrap_or_else(|| self.store.default_redundancy())
+    }
+
     async fn rewrite(&self, extent: &Extent) -> Result<StagedExtents> {
         let failed = |error: DataError| ObjectError::Unavailable(format!("moving bytes: {error}"));
         let reader = ExtentReader::pin(&self.store.data, &[*extent], Arc::new(|_| {})).map_err(failed)?;
         let mut bytes = reader.stream(0..extent.len);
-        let mut writer = self.store.data.writer().await.map_err(failed)?;
+        let mut writer = self.store.data.writer(self.redundancy(extent)).await.map_err(failed)?;
         while let Some(chunk) = bytes.try_next().await? {
             writer.write(&chunk).await.map_err(failed)?;
         }

@@ -3,6 +3,8 @@
 mod data;
 mod log;
 
+pub(crate) use data::live_extents;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,9 @@
-//! Bulk bytes: append-only segment files, leased to one writer at a time.
+//! Bulk bytes: append-only segments, leased to one writer at a time.
+//!
+//! A segment is one file, or as many *shards* as its [`Redundancy`] asks for, each on a drive of its own. All that
+//! follows is true of the shards together: they are written, synced, cut and removed alike, and a body is durable
+//! when all files that its segment was made with are. A drive that fails ends the segments that have a shard on it:
+//! bodies under way begin again in a segment on other drives.
 //!
 //! A body longer than what is logged inline becomes a few [`Extent`]s. The writer of a body holds a *lease* of a
 //! segment: nobody else appends to it meanwhile, so extents are contiguous, an aborted body is cut off again,
@@ -8,15 +13,18 @@
 //! Whether an extent is live is not known here: [`DataStore::condemn`] is told. What is known here is which extents are
 //! *in flight* (staged and not yet visible in any view, or being copied), and those cannot be condemned.
 
+mod code;
 mod format;
 mod ids;
 mod reader;
+mod repair;
 mod segment;
 mod table;
 mod writer;
 
-pub(crate) use format::{crc32c, framed_len};
+pub(crate) use format::crc32c;
 pub(crate) use reader::ExtentReader;
+pub(crate) use repair::{Damage, Mended};
 pub(crate) use segment::Segment;
 pub use table::SegmentStatus;
 pub(crate) use table::StagedExtents;
@@ -24,12 +32,13 @@ pub(crate) use terrane_keymap::Extent;
 pub(crate) use writer::SegmentWriter;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use crate::drives::DriveSet;
+use crate::redundancy::Redundancy;
 use crate::space::SpaceGuard;
 use table::Table;
 
@@ -62,6 +71,12 @@ pub(crate) enum DataError {
     /// Disk full, or nearly so.
     #[error("no space for bulk data")]
     NoSpace,
+    /// A drive has left the set; what was to be written has to begin anew on others.
+    #[error("drive {0} is lost")]
+    DriveLost(usize),
+    /// Fewer drives are in use than the redundancy needs for a write.
+    #[error("{redundancy} needs {} drives in use to write, there are {live}", redundancy.shards_at_least())]
+    TooFewDrives { redundancy: Redundancy, live: usize },
     /// The body ended with an error.
     #[error(transparent)]
     Body(#[from] crate::service::BodyError),
@@ -74,29 +89,83 @@ pub(crate) struct DataStore {
 }
 
 struct Shared {
-    dir: PathBuf,
+    drives: Arc<DriveSet>,
     config: DataConfig,
     epoch: u32,
     table: Mutex<Table>,
     leases: Arc<Semaphore>,
     space: Arc<SpaceGuard>,
+    damage: Arc<Damage>,
 }
 
 impl DataStore {
-    /// Opens the directory (made if absent) under a new epoch; all segments found are of dead incarnations and never
-    /// written again.
-    pub(crate) fn open(dir: PathBuf, config: DataConfig, space: Arc<SpaceGuard>) -> io::Result<Self> {
-        std::fs::create_dir_all(&dir)?;
-        let found = ids::list(&dir)?;
-        let epoch = ids::next_epoch(&dir, &found)?;
+    /// Opens the drives' directories (made if absent) under a new epoch; all segments found are of dead incarnations
+    /// and never written again.
+    pub(crate) fn open(
+        drives: Arc<DriveSet>,
+        config: DataConfig,
+        space: Arc<SpaceGuard>,
+    ) -> io::Result<Self> {
+        let mut found = Vec::new();
+        for drive in drives.all().iter().filter(|drive| drive.is_live()) {
+            match ids::list(&drive.data_dir()) {
+                Ok(files) => found.extend(files.into_iter().map(|(named, len)| (drive.clone(), named, len))),
+                Err(error) => {
+                    drive.fail(&error);
+                    if drive.is_live() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        let seen = found.iter().map(|(_, named, _)| ids::epoch_of(named.segment)).max();
+        let live: Vec<_> = drives.live().cloned().collect();
+        let epoch = ids::next_epoch(&live, seen)?;
         let leases = Arc::new(Semaphore::new(config.leases_max));
-        let table = Mutex::new(Table::new(found));
-        Ok(Self { shared: Arc::new(Shared { dir, config, epoch, table, leases, space }) })
+        let (table, twice) = Table::new(found);
+        for (drive, named) in twice {
+            tracing::info!(segment = named.segment, drive = %drive.root().display(), "removed a shard that was rebuilt elsewhere");
+            std::fs::remove_file(ids::path(&drive.data_dir(), named.segment, named.redundancy, named.shard))?;
+        }
+        let (table, damage) = (Mutex::new(table), Arc::default());
+        Ok(Self { shared: Arc::new(Shared { drives, config, epoch, table, leases, space, damage }) })
     }
 
     /// A handle that keeps a segment readable, even after its file is removed.
     pub(crate) fn pin(&self, segment: u64) -> Result<Arc<Segment>, DataError> {
-        self.shared.table.lock().pin(&self.shared.dir, segment)
+        self.shared.table.lock().pin(segment, &self.shared.damage)
+    }
+
+    /// How a segment is laid over drives.
+    pub(crate) fn redundancy_of(&self, segment: u64) -> Option<Redundancy> {
+        self.shared.table.lock().redundancy(segment)
+    }
+
+    /// Bytes of each file that an extent occupies.
+    pub(crate) fn stored_len(&self, extent: &Extent) -> u64 {
+        let redundancy = self.redundancy_of(extent.segment).unwrap_or(Redundancy::SINGLE);
+        format::framed_len(redundancy, extent.len)
+    }
+
+    /// How a segment is laid out, and on which drives.
+    #[cfg(test)]
+    fn places(&self, segment: u64) -> Option<(Redundancy, segment::Places)> {
+        self.shared.table.lock().places(segment)
+    }
+
+    /// The drives.
+    pub(crate) fn drives(&self) -> &Arc<DriveSet> {
+        &self.shared.drives
+    }
+
+    /// Segments found damaged, and reads that went around damage.
+    pub(crate) fn damage(&self) -> &Damage {
+        &self.shared.damage
+    }
+
+    /// Bytes of shards on each drive, by number.
+    pub(crate) fn bytes_on(&self, drive: usize) -> u64 {
+        self.shared.table.lock().bytes_on(drive)
     }
 
     /// All segments, for metrics, tests and the choice of what to compact.
@@ -133,19 +202,25 @@ impl DataStore {
         self.shared.table.lock().reprieve(segment);
     }
 
-    /// Removes a condemned segment's file. Pinned handles go on reading. Gives the bytes freed.
+    /// Removes a condemned segment's files. Pinned handles go on reading. Gives the bytes freed. A shard on a drive that
+    /// is not in use stays there; it is garbage without referrers when the drive comes back.
     pub(crate) fn remove(&self, segment: u64) -> io::Result<u64> {
-        let Some(bytes) = self.shared.table.lock().forget_condemned(segment) else { return Ok(0) };
-        match std::fs::remove_file(ids::path(&self.shared.dir, segment)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => Ok(bytes),
+        let forgotten = self.shared.table.lock().forget_condemned(segment);
+        let Some((bytes, redundancy, places)) = forgotten else { return Ok(0) };
+        let mut freed = 0;
+        for (shard, drive) in places.iter().enumerate() {
+            let Some(drive) = drive.as_ref().filter(|drive| drive.is_live()) else { continue };
+            match std::fs::remove_file(ids::path(&drive.data_dir(), segment, redundancy, shard)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => freed += bytes,
+            }
         }
+        Ok(freed)
     }
 
     /// Cuts what lies behind the last live byte off a segment of a dead incarnation.
     pub(crate) fn truncate_dead(&self, segment: u64, live_end: u64) -> io::Result<u64> {
-        let path = ids::path(&self.shared.dir, segment);
-        self.shared.table.lock().truncate_dead(segment, live_end, &path)
+        self.shared.table.lock().truncate_dead(segment, live_end)
     }
 
     /// The number of this opening; grows with every one.

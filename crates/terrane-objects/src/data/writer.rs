@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
-use super::format::{self, BLOCK_BYTES, CRC_BYTES};
+use super::code::Framer;
+use super::format::{self, BLOCK_BYTES};
 use super::table::{Lease, StagedExtents};
 use super::{DataError, DataStore, Extent, Segment, ids};
+use crate::redundancy::Redundancy;
 
-/// Bytes gathered before they are written: two such buffers per writer.
+/// Bytes of payload, about, gathered before they are written: two such buffers per writer.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Bytes after which a writer begins to sync while its client is still sending, so that the last sync is short.
 const EARLY_SYNC_BYTES: u64 = 8 << 20;
@@ -25,9 +27,8 @@ pub(crate) struct SegmentWriter {
     /// The extent being written; its `len` grows.
     extent: Extent,
     finished: Vec<Extent>,
-    chunk: BytesMut,
-    /// Payload bytes of the last block in `chunk`, which has no checksum yet.
-    open_block: usize,
+    redundancy: Redundancy,
+    framer: Framer,
     /// Payload of the body's last block, hashed so far block by block.
     crc: crc_fast::Digest,
     unsynced: u64,
@@ -42,18 +43,18 @@ pub(crate) struct SegmentWriter {
 
 impl DataStore {
     /// Begins a body; waits while too many are being written.
-    pub(crate) async fn writer(&self) -> Result<SegmentWriter, DataError> {
+    pub(crate) async fn writer(&self, redundancy: Redundancy) -> Result<SegmentWriter, DataError> {
         let permit = self.shared.leases.clone().acquire_owned().await;
         let permit = permit.map_err(|_| DataError::NoSpace)?;
-        let lease = self.lease().await?;
+        let lease = self.lease(redundancy).await?;
         let extent = Extent { segment: lease.segment.id, offset: lease.end, len: 0, crc: 0 };
         Ok(SegmentWriter {
             store: self.clone(),
+            framer: framer(extent.segment, redundancy),
             lease: Some(lease),
             extent,
             finished: Vec::new(),
-            chunk: BytesMut::with_capacity(CHUNK_BYTES + BLOCK_BYTES as usize),
-            open_block: 0,
+            redundancy,
             crc: new_digest(),
             unsynced: 0,
             broken: false,
@@ -64,38 +65,38 @@ impl DataStore {
     }
 
     /// A segment of the pool, which gets another one if it is empty.
-    async fn lease(&self) -> Result<Lease, DataError> {
+    async fn lease(&self, redundancy: Redundancy) -> Result<Lease, DataError> {
         loop {
-            let count = match self.shared.table.lock().lease() {
+            let count = match self.shared.table.lock().lease(redundancy) {
                 Ok(lease) => return Ok(lease),
                 Err(count) => count,
             };
             let (store, id) = (self.clone(), ids::compose(self.shared.epoch, count));
-            blocking(move || store.create(id)).await?;
+            match blocking(move || store.create(id, redundancy)).await {
+                // Again, with one drive fewer: that ends.
+                Ok(()) | Err(DataError::DriveLost(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 
-    fn create(&self, id: u64) -> Result<(), DataError> {
-        let path = ids::path(&self.shared.dir, id);
-        let segment = Segment::create(&path, id).and_then(|segment| {
-            std::fs::File::open(&self.shared.dir)?.sync_all()?;
-            Ok(segment)
-        });
-        let segment = segment.map_err(|source| {
-            // Only this call knows the number, and it will not be handed out again.
-            let _ = std::fs::remove_file(&path);
-            self.failed(id, "create", source)
-        })?;
+    fn create(&self, id: u64, redundancy: Redundancy) -> Result<(), DataError> {
+        let drives = self.shared.drives.place(redundancy.shards(), &[]);
+        if drives.len() < redundancy.shards_at_least() {
+            return Err(DataError::TooFewDrives { redundancy, live: drives.len() });
+        }
+        let segment = Segment::create(id, redundancy, &drives, self.shared.damage.clone());
+        let segment = self.noted(segment)?;
         self.shared.table.lock().created(Arc::new(segment));
         Ok(())
     }
 
-    fn failed(&self, segment: u64, doing: &'static str, source: std::io::Error) -> DataError {
-        if source.kind() == std::io::ErrorKind::StorageFull {
+    /// Has no further bytes admitted where a disk was found full.
+    pub(super) fn noted<T>(&self, result: Result<T, DataError>) -> Result<T, DataError> {
+        if matches!(result, Err(DataError::NoSpace)) {
             self.shared.space.mark_full();
-            return DataError::NoSpace;
         }
-        DataError::Io { segment, doing, source }
+        result
     }
 }
 
@@ -103,21 +104,30 @@ impl SegmentWriter {
     /// Appends to the body.
     pub(crate) async fn write(&mut self, mut bytes: &[u8]) -> Result<(), DataError> {
         while !bytes.is_empty() {
-            let room = BLOCK_BYTES as usize - self.open_block;
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
-            self.chunk.extend_from_slice(now);
-            self.open_block += now.len();
-            self.extent.len += now.len() as u64;
-            bytes = later;
-            if self.open_block == BLOCK_BYTES as usize {
-                self.seal_block();
-                if self.chunk.len() >= CHUNK_BYTES {
-                    self.flush().await?;
-                    self.roll_over().await?;
-                }
+            bytes = self.gather(bytes);
+            if self.framer.is_sealed() && self.framer.len() >= CHUNK_BYTES / self.redundancy.data_shards() {
+                self.flush().await?;
+                self.roll_over().await?;
             }
         }
         Ok(())
+    }
+
+    /// Takes as much as completes a block; gives the rest.
+    fn gather<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (now, later) = bytes.split_at(self.framer.room().min(bytes.len()));
+        self.framer.push(now);
+        self.extent.len += now.len() as u64;
+        if self.framer.room() == 0 {
+            self.seal_block();
+        }
+        later
+    }
+
+    /// The segment that is being written to.
+    #[cfg(test)]
+    pub(super) fn segment(&self) -> u64 {
+        self.extent.segment
     }
 
     /// Payload bytes so far.
@@ -129,7 +139,7 @@ impl SegmentWriter {
     pub(crate) async fn finish(mut self) -> Result<StagedExtents, DataError> {
         self.end_extent().await?;
         if let Some(lease) = self.lease.take() {
-            let full = lease.end >= self.store.shared.config.segment_bytes;
+            let full = self.is_full(&lease);
             self.store.shared.table.lock().release(lease, full);
         }
         let extents = std::mem::take(&mut self.finished);
@@ -137,32 +147,27 @@ impl SegmentWriter {
     }
 
     fn seal_block(&mut self) {
-        let start = self.chunk.len() - self.open_block;
-        let payload = &self.chunk[start..];
-        let crc = format::crc32c(payload);
-        self.crc.update(payload);
         let index = (self.extent.len - 1) / BLOCK_BYTES;
-        let offset = self.extent.offset + format::block_offset(index);
-        let sealed = format::seal(self.extent.segment, offset, crc);
-        self.chunk.extend_from_slice(&sealed.to_le_bytes());
-        debug_assert_eq!(CRC_BYTES as usize, sealed.to_le_bytes().len());
-        self.open_block = 0;
+        let offset = self.extent.offset + format::block_offset(self.redundancy, index);
+        self.framer.seal(offset, &mut self.crc);
     }
 
     /// Hands the gathered blocks to a thread, after the ones before them.
     async fn flush(&mut self) -> Result<(), DataError> {
+        match self.try_flush().await {
+            Err(DataError::DriveLost(_)) => self.begin_anew().await,
+            other => other,
+        }
+    }
+
+    async fn try_flush(&mut self) -> Result<(), DataError> {
         self.written().await?;
         let Some(lease) = self.lease.as_mut() else { return Ok(()) };
-        let fresh = BytesMut::with_capacity(CHUNK_BYTES + BLOCK_BYTES as usize);
-        let chunk = std::mem::replace(&mut self.chunk, fresh);
+        let streams = self.framer.take();
         let (segment, offset) = (lease.segment.clone(), lease.end);
-        lease.end += chunk.len() as u64;
-        self.unsynced += chunk.len() as u64;
-        let store = self.store.clone();
-        let writes = segment.clone();
-        self.writing = Some(tokio::task::spawn_blocking(move || {
-            writes.write_at(&chunk, offset).map_err(|e| store.failed(writes.id, "write", e))
-        }));
+        lease.end += streams[0].len() as u64;
+        self.unsynced += (streams[0].len() * self.redundancy.data_shards()) as u64;
+        self.writing = Some(self.spawn_write(segment.clone(), streams, offset));
         let idle = self.syncing.as_ref().is_none_or(JoinHandle::is_finished);
         if self.unsynced >= EARLY_SYNC_BYTES && idle {
             self.unsynced = 0;
@@ -172,11 +177,84 @@ impl SegmentWriter {
         Ok(())
     }
 
+    fn spawn_write(&self, segment: Arc<Segment>, streams: Vec<Bytes>, offset: u64) -> Running {
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || store.noted(segment.write_at(&streams, offset)))
+    }
+
     fn spawn_sync(&self, segment: Arc<Segment>) -> Running {
         let store = self.store.clone();
-        tokio::task::spawn_blocking(move || {
-            segment.sync_data().map_err(|e| store.failed(segment.id, "sync", e))
-        })
+        tokio::task::spawn_blocking(move || store.noted(segment.sync_data()))
+    }
+
+    /// A drive of the segment is lost: what was written of the extent is read from the others and goes to another segment.
+    async fn begin_anew(&mut self) -> Result<(), DataError> {
+        let Some(mut lease) = self.lease.take() else { return Ok(()) };
+        let old = self.extent;
+        let streams = self.framer.take();
+        if !streams[0].is_empty() {
+            self.settle().await?;
+            let offset = lease.end;
+            lease.end += streams[0].len() as u64;
+            self.writing = Some(self.spawn_write(lease.segment.clone(), streams, offset));
+        }
+        let result = match self.settle().await {
+            Ok(()) => self.copy_from(&lease.segment, &old).await,
+            failed => failed,
+        };
+        let cut = lease.segment.clone();
+        // Cut or not, nothing follows in it; a tail that stays is garbage for the collector.
+        let _ = blocking(move || cut.set_len(old.offset)).await;
+        lease.end = old.offset;
+        self.store.shared.table.lock().release(lease, true);
+        result
+    }
+
+    /// Waits for the threads; that a drive is lost is known.
+    async fn settle(&mut self) -> Result<(), DataError> {
+        for result in [self.written().await, self.synced().await] {
+            match result {
+                Ok(()) | Err(DataError::DriveLost(_)) => {}
+                failed => return failed,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an extent of another segment again; anew whenever one more drive is lost.
+    async fn copy_from(&mut self, segment: &Arc<Segment>, old: &Extent) -> Result<(), DataError> {
+        const BATCH: u64 = 16;
+        let count = old.len.div_ceil(BLOCK_BYTES);
+        'anew: loop {
+            let lease = self.store.lease(self.redundancy).await?;
+            self.extent = Extent { segment: lease.segment.id, offset: lease.end, len: 0, crc: 0 };
+            self.framer = framer(self.extent.segment, self.redundancy);
+            (self.lease, self.crc, self.unsynced, self.broken) = (Some(lease), new_digest(), 0, false);
+            for first in (0..count).step_by(BATCH as usize) {
+                let (segment, old) = (segment.clone(), *old);
+                let blocks = first..(first + BATCH).min(count);
+                for payload in blocking(move || segment.read_blocks(&old, blocks)).await? {
+                    let mut rest = &payload[..];
+                    while !rest.is_empty() {
+                        rest = self.gather(rest);
+                    }
+                }
+                if !self.framer.is_sealed() {
+                    break;
+                }
+                match self.try_flush().await {
+                    Err(DataError::DriveLost(_)) => {
+                        self.settle().await?;
+                        if let Some(lease) = self.lease.take() {
+                            self.store.shared.table.lock().release(lease, true);
+                        }
+                        continue 'anew;
+                    }
+                    other => other?,
+                }
+            }
+            return Ok(());
+        }
     }
 
     /// Waits for the writing thread.
@@ -194,13 +272,22 @@ impl SegmentWriter {
     }
 
     async fn end_extent(&mut self) -> Result<(), DataError> {
-        if self.open_block > 0 {
+        loop {
+            match self.try_end_extent().await {
+                Err(DataError::DriveLost(_)) => self.begin_anew().await?,
+                other => return other,
+            }
+        }
+    }
+
+    async fn try_end_extent(&mut self) -> Result<(), DataError> {
+        if !self.framer.is_sealed() {
             self.seal_block();
         }
         if self.extent.len == 0 {
             return Ok(());
         }
-        self.flush().await?;
+        self.try_flush().await?;
         self.written().await?;
         self.synced().await?;
         if let Some(lease) = &self.lease {
@@ -215,7 +302,7 @@ impl SegmentWriter {
 
     /// Goes on in another segment where this one is full.
     async fn roll_over(&mut self) -> Result<(), DataError> {
-        let full = |lease: &Lease| lease.end >= self.store.shared.config.segment_bytes;
+        let full = |lease: &Lease| self.is_full(lease);
         if !self.lease.as_ref().is_some_and(full) {
             return Ok(());
         }
@@ -223,10 +310,15 @@ impl SegmentWriter {
         if let Some(lease) = self.lease.take() {
             self.store.shared.table.lock().release(lease, true);
         }
-        let lease = self.store.lease().await?;
+        let lease = self.store.lease(self.redundancy).await?;
         self.extent = Extent { segment: lease.segment.id, offset: lease.end, len: 0, crc: 0 };
+        self.framer = framer(self.extent.segment, self.redundancy);
         self.lease = Some(lease);
         Ok(())
+    }
+
+    fn is_full(&self, lease: &Lease) -> bool {
+        lease.end * self.redundancy.data_shards() as u64 >= self.store.shared.config.segment_bytes
     }
 }
 
@@ -268,6 +360,10 @@ async fn finished(running: &mut Option<Running>, segment: u64) -> Result<(), Dat
     *running = None;
     result
         .unwrap_or_else(|e| Err(DataError::Io { segment, doing: "write", source: std::io::Error::other(e) }))
+}
+
+fn framer(segment: u64, redundancy: Redundancy) -> Framer {
+    Framer::new(segment, redundancy, CHUNK_BYTES + BLOCK_BYTES as usize)
 }
 
 fn new_digest() -> crc_fast::Digest {

@@ -87,6 +87,7 @@ impl Store {
         bucket: &BucketInfo,
         change: BucketChange,
     ) -> Result<Arc<BucketInfo>> {
+        self.check_change(&change)?;
         let op = Op::ChangeBucket {
             name: bucket.name.clone(),
             incarnation: convert::incarnation(bucket),

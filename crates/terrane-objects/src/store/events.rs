@@ -127,9 +127,10 @@ impl Store {
             .collect())
     }
 
-    pub(super) fn pause_queue(&self, class: Option<&str>, paused: bool) -> Result<()> {
+    pub(super) async fn pause_queue(&self, class: Option<&str>, paused: bool) -> Result<()> {
         self.driver.tell(Input::Pause { class: class_named(class)?, paused });
-        Ok(())
+        // Questions are answered in turn: whoever asks for the queues from now on sees it.
+        self.driver.ask(|_| ()).await.map_err(stopped)
     }
 
     pub(super) async fn drain_queue(&self, class: Option<&str>) -> Result<()> {

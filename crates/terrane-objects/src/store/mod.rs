@@ -2,6 +2,7 @@
 
 mod admin;
 mod buckets;
+mod drives;
 mod events;
 mod handle;
 mod list;
@@ -26,6 +27,7 @@ use crate::convert;
 use crate::data::{DataStore, StagedExtents};
 use crate::driver::Driver;
 use crate::metrics::Metrics;
+use crate::scrub::Scrubber;
 use crate::service::{BucketInfo, ObjectError, Result};
 use crate::space::SpaceGuard;
 
@@ -51,6 +53,7 @@ pub(crate) struct Store {
     pub(crate) closing: Sender<bool>,
     /// Held by whoever collects: rounds do not overlap.
     pub(crate) collecting: tokio::sync::Mutex<()>,
+    pub(crate) scrubber: Scrubber,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 

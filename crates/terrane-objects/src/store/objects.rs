@@ -13,8 +13,9 @@ use super::Store;
 use super::handle::{Body, Handle, find};
 use super::stage::StagedBody;
 use crate::convert;
-use crate::data::StagedExtents;
+use crate::data::{Extent, StagedExtents};
 use crate::meta::ObjectMeta;
+use crate::redundancy::Redundancy;
 use crate::service::*;
 
 /// Attempts of a compare-and-set before the conflict is the caller's.
@@ -111,7 +112,8 @@ impl Store {
         let onto_itself =
             source.info().key == copy.key && copy.source_bucket.incarnation == copy.bucket.incarnation;
         let itself = onto_itself.then(|| (source.row.clone(), source.guard));
-        if let Some((data, staged)) = self.share(&source.body) {
+        let redundancy = self.redundancy(&copy.bucket);
+        if let Some((data, staged)) = self.share(&source.body, redundancy) {
             let binding = Binding {
                 object: payload(copy.attrs.clone(), Vec::new(), size, data),
                 staged,
@@ -125,8 +127,9 @@ impl Store {
                 other => return other.map_err(|error| convert::refusal(error, &copy.bucket.name, None)),
             }
         }
-        // The source's segment is being emptied: the handle still reads it, so its bytes are copied.
-        let (_, body) = StagedBody::of(self.stage(source.read(0..size), Some(size)).await?)?;
+        // The source's segment is being emptied, or the bucket wants another redundancy: the handle reads, so the bytes
+        // are copied.
+        let (_, body) = StagedBody::of(self.stage(redundancy, source.read(0..size), Some(size)).await?)?;
         let (data, staged) = body.into_data();
         let object = payload(copy.attrs, Vec::new(), size, data);
         let binding = Binding { object, staged, source: itself, event: EventKind::Copy };
@@ -134,13 +137,14 @@ impl Store {
         bound.map_err(|error| convert::refusal(error, &copy.bucket.name, None))
     }
 
-    /// The same bytes for another row; `None` if they are about to move.
-    fn share(&self, body: &Body) -> Option<(NewData, Option<StagedExtents>)> {
+    /// The same bytes for another row; `None` if they are about to move, or are laid out otherwise than they should be.
+    fn share(&self, body: &Body, redundancy: Redundancy) -> Option<(NewData, Option<StagedExtents>)> {
         match body {
             Body::Inline(bytes) if bytes.is_empty() => Some((NewData::Empty, None)),
             Body::Inline(bytes) => Some((NewData::Inline(bytes.clone()), None)),
             Body::Extents(extents, _) => {
-                let held = self.data.hold(extents)?;
+                let fits = |e: &Extent| self.data.redundancy_of(e.segment) == Some(redundancy);
+                let held = self.data.hold(extents).filter(|_| extents.iter().all(fits))?;
                 Some((NewData::Extents(extents.to_vec()), Some(held)))
             }
         }

@@ -10,7 +10,8 @@ use terrane_keymap::keymap::KeymapMeta;
 use terrane_keymap::reader::{Merged, ReadError, RowReader};
 use terrane_keymap::shard::{Recovery, RecoveryError, Shard};
 use terrane_keymap::{Locator, Overlay};
-use terrane_log::disk::FsDisk;
+use terrane_log::disk::{Disk, FsDisk};
+use terrane_log::mirror::MirrorError;
 use terrane_log::{Log, LogConfig, LogError, Position};
 use terrane_view::{View, ViewConfig, ViewError};
 use tokio::sync::watch;
@@ -21,10 +22,12 @@ use crate::config::ObjectsConfig;
 use crate::convert;
 use crate::data::{DataConfig, DataStore};
 use crate::driver::{self, Driver, Parts, Runs};
+use crate::drives::{DriveError, DriveSet, DrivesSpace};
 use crate::engine::{Engine, log_end};
 use crate::metrics::Metrics;
 use crate::runs::RunError;
-use crate::space::{FsSpace, SpaceGuard};
+use crate::scrub::Scrubber;
+use crate::space::SpaceGuard;
 
 /// Largest record: a multipart object of 10,000 parts with attributes.
 const RECORD_BYTES_MAX: u32 = 16 << 20;
@@ -45,6 +48,12 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+    /// The configured drives.
+    #[error(transparent)]
+    Drives(#[from] DriveError),
+    /// The drives of the log.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -97,6 +106,7 @@ impl ObjectStore {
         let store = Arc::new(store);
         let tasks = [
             tokio::spawn(collect::run(store.clone())),
+            tokio::spawn(crate::scrub::run(store.clone())),
             tokio::spawn(super::watch::run(store.clone())),
             tokio::spawn(crate::notify::run(store.clone())),
         ];
@@ -134,7 +144,11 @@ fn open(config: ObjectsConfig, metrics: Arc<Metrics>) -> Result<Store, OpenError
         move |source| OpenError::Io { path, source }
     };
     std::fs::create_dir_all(&config.dir).map_err(io(&config.dir))?;
-    let probe = config.space.clone().unwrap_or_else(|| Arc::new(FsSpace(config.dir.clone())));
+    let drives = Arc::new(match config.drives.as_slice() {
+        [] => DriveSet::plain(&config.dir),
+        drives => DriveSet::open(drives, &config.dir)?,
+    });
+    let probe = config.space.clone().unwrap_or_else(|| Arc::new(DrivesSpace(drives.clone())));
     let space = Arc::new(SpaceGuard::new(probe, config.reserve_bytes));
     let names: Vec<&str> = terrane_keymap::keymap::Keyspace::ALL.iter().map(|k| k.name()).collect();
     let view_config = ViewConfig {
@@ -143,20 +157,21 @@ fn open(config: ObjectsConfig, metrics: Arc<Metrics>) -> Result<Store, OpenError
         ..ViewConfig::default()
     };
     // The view's lock also keeps a second process from everything that follows.
-    let (view, opened) = View::open(&config.dir.join("keymap"), &names, view_config)?;
+    let (view, opened) = View::open(&drives.home().join("keymap"), &names, view_config)?;
     tracing::info!(keymap = ?opened, "opening the object store");
     let engine = Engine::new(view)?;
-    let data_dir = config.dir.join("data");
     let data_config =
         DataConfig { segment_bytes: config.data_segment_bytes, leases_max: config.uploads_max.max(1) };
-    let data = DataStore::open(data_dir.clone(), data_config, space.clone()).map_err(io(&data_dir))?;
-    let (shard, log, runs) = match start(&config, &engine, data.epoch()) {
+    let data = DataStore::open(drives, data_config, space.clone()).map_err(io(&config.dir))?;
+    let disk = log_disk(&config, data.drives())?;
+    let start = |engine: &Engine| start(&config, engine, &data, disk.clone());
+    let (shard, log, runs) = match start(&engine) {
         Ok(started) => started,
         Err(StartError::Fatal(error)) => return Err(error),
         Err(StartError::Rebuild(why)) => {
             tracing::error!(why, "the keymap is rebuilt from the log");
             engine.view().wipe()?;
-            start(&config, &engine, data.epoch()).map_err(|error| match error {
+            start(&engine).map_err(|error| match error {
                 StartError::Fatal(error) => error,
                 StartError::Rebuild(why) => OpenError::Rebuild(why),
             })?
@@ -175,8 +190,17 @@ fn open(config: ObjectsConfig, metrics: Arc<Metrics>) -> Result<Store, OpenError
     let driver = Driver::start(parts).map_err(io(&config.dir))?;
     let (closing, _) = watch::channel(false);
     let (buckets, tasks) = (super::buckets::BucketCache::default(), Mutex::default());
-    let collecting = tokio::sync::Mutex::new(());
-    Ok(Store { driver, data, space, metrics, dirty, config, buckets, closing, collecting, tasks })
+    let (collecting, scrubber) = (tokio::sync::Mutex::new(()), Scrubber::default());
+    Ok(Store { driver, data, space, metrics, dirty, config, buckets, closing, collecting, scrubber, tasks })
+}
+
+/// Where the log lies.
+fn log_disk(config: &ObjectsConfig, drives: &DriveSet) -> Result<Arc<dyn Disk>, OpenError> {
+    if let Some(disk) = config.log_disk.clone() {
+        return Ok(disk);
+    }
+    let dir = drives.home().join("log");
+    Ok(FsDisk::open(&dir).map_err(|source| OpenError::Io { path: dir, source })?)
 }
 
 fn shard_config(config: &ObjectsConfig, start: u32) -> ShardConfig {
@@ -194,10 +218,15 @@ fn shard_config(config: &ObjectsConfig, start: u32) -> ShardConfig {
     }
 }
 
-fn start(config: &ObjectsConfig, engine: &Engine, epoch: u32) -> Result<(Shard, Log, Runs), StartError> {
+fn start(
+    config: &ObjectsConfig,
+    engine: &Engine,
+    data: &DataStore,
+    disk: Arc<dyn Disk>,
+) -> Result<(Shard, Log, Runs), StartError> {
     let damaged = |error: ReadError| StartError::Rebuild(error.to_string());
     let meta = KeymapMeta::load(&engine.snapshot()).map_err(damaged)?;
-    let runs = Runs::open(config.dir.join("runs"), meta.runs.iter().map(|info| info.run));
+    let runs = Runs::open(data.drives().home().join("runs"), meta.runs.iter().map(|info| info.run));
     let runs = runs.map_err(|error| match error {
         RunError::Io { ref source, .. } if source.kind() != std::io::ErrorKind::NotFound => {
             StartError::Fatal(OpenError::Rebuild(error.to_string()))
@@ -205,15 +234,8 @@ fn start(config: &ObjectsConfig, engine: &Engine, epoch: u32) -> Result<(Shard, 
         error => StartError::Rebuild(error.to_string()),
     })?;
     let expected = log_end::load(&engine.snapshot()).map_err(damaged)?;
-    let mut recovery = Recovery::new(shard_config(config, epoch), meta, convert::now());
+    let mut recovery = Recovery::new(shard_config(config, data.epoch()), meta, convert::now());
     let from = recovery.replay_from().map(|locator| driver::place(locator).start());
-    let disk = match config.log_disk.clone() {
-        Some(disk) => disk,
-        None => {
-            let dir = config.dir.join("log");
-            FsDisk::open(&dir).map_err(|source| OpenError::Io { path: dir, source })?
-        }
-    };
     let log_config = LogConfig {
         segment_bytes: config.log_segment_bytes,
         max_record_bytes: RECORD_BYTES_MAX.min(config.log_segment_bytes / 2),

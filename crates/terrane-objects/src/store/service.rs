@@ -37,7 +37,16 @@ impl ObjectService for ObjectStore {
     }
 
     async fn stage(&self, body: ByteStream, size_hint: Option<u64>) -> Result<Staged> {
-        self.store.stage(body, size_hint).await
+        self.store.stage(self.store.default_redundancy(), body, size_hint).await
+    }
+
+    async fn stage_in(
+        &self,
+        bucket: &BucketInfo,
+        body: ByteStream,
+        size_hint: Option<u64>,
+    ) -> Result<Staged> {
+        self.store.stage(self.store.redundancy(bucket), body, size_hint).await
     }
 
     async fn put_object(&self, put: PutObject) -> Result<Written> {
@@ -133,10 +142,23 @@ impl ObjectService for ObjectStore {
     }
 
     async fn pause_queue(&self, class: Option<&str>, paused: bool) -> Result<()> {
-        self.store.pause_queue(class, paused)
+        self.store.pause_queue(class, paused).await
     }
 
     async fn drain_queue(&self, class: Option<&str>) -> Result<()> {
         self.store.drain_queue(class).await
+    }
+
+    async fn drives(&self) -> Result<DrivesStatus> {
+        Ok(self.store.drives_status())
+    }
+
+    async fn scrub(&self) -> Result<()> {
+        self.store.scrubber.ask();
+        Ok(())
+    }
+
+    async fn replace_drive(&self, path: &str) -> Result<()> {
+        self.store.replace_drive(path).await
     }
 }

@@ -7,6 +7,7 @@ use terrane_keymap::write::NewData;
 use super::Store;
 use super::view::data_error;
 use crate::data::{SegmentWriter, StagedExtents};
+use crate::redundancy::Redundancy;
 use crate::service::*;
 
 /// Longest body that is logged with its record.
@@ -39,7 +40,12 @@ impl StagedBody {
 }
 
 impl Store {
-    pub(super) async fn stage(&self, mut body: ByteStream, size_hint: Option<u64>) -> Result<Staged> {
+    pub(super) async fn stage(
+        &self,
+        redundancy: Redundancy,
+        mut body: ByteStream,
+        size_hint: Option<u64>,
+    ) -> Result<Staged> {
         if !self.space.admits(size_hint.unwrap_or(0)) {
             return Err(ObjectError::NoSpace("writes"));
         }
@@ -53,19 +59,25 @@ impl Store {
             let chunk = chunk?;
             head.extend_from_slice(&std::mem::take(&mut only));
             if head.len() + chunk.len() > INLINE_BYTES_MAX {
-                return self.stage_bulk(&head, &chunk, body).await;
+                return self.stage_bulk(redundancy, &head, &chunk, body).await;
             }
             head.extend_from_slice(&chunk);
         }
         if only.len() > INLINE_BYTES_MAX {
-            return self.stage_bulk(&only, &[], body).await;
+            return self.stage_bulk(redundancy, &only, &[], body).await;
         }
         let bytes = if head.is_empty() { only } else { head.freeze() };
         Ok(Staged { size: bytes.len() as u64, inner: Box::new(StagedBody::Inline(bytes)) })
     }
 
-    async fn stage_bulk(&self, head: &[u8], chunk: &[u8], mut body: ByteStream) -> Result<Staged> {
-        let mut writer = self.data.writer().await.map_err(data_error)?;
+    async fn stage_bulk(
+        &self,
+        redundancy: Redundancy,
+        head: &[u8],
+        chunk: &[u8],
+        mut body: ByteStream,
+    ) -> Result<Staged> {
+        let mut writer = self.data.writer(redundancy).await.map_err(data_error)?;
         self.write_bulk(&mut writer, head).await?;
         self.write_bulk(&mut writer, chunk).await?;
         while let Some(chunk) = body.next().await {
@@ -82,10 +94,10 @@ impl Store {
     }
 
     /// Puts an inline body into a segment, for parts: the object that is made of them refers to their extents.
-    pub(super) async fn to_bulk(&self, body: StagedBody) -> Result<StagedBody> {
+    pub(super) async fn to_bulk(&self, redundancy: Redundancy, body: StagedBody) -> Result<StagedBody> {
         match body {
             StagedBody::Inline(bytes) if !bytes.is_empty() => {
-                let mut writer = self.data.writer().await.map_err(data_error)?;
+                let mut writer = self.data.writer(redundancy).await.map_err(data_error)?;
                 self.write_bulk(&mut writer, &bytes).await?;
                 let staged = writer.finish().await.map_err(data_error)?;
                 Ok(StagedBody::Extents(staged))

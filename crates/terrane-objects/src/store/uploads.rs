@@ -81,7 +81,8 @@ impl Store {
     ) -> Result<()> {
         let upload = convert::upload_lsn(upload)?;
         let (size, body) = StagedBody::of(staged)?;
-        let (data, staged) = self.to_bulk(body).await?.into_data();
+        let redundancy = self.redundancy(bucket);
+        let (data, staged) = self.to_bulk(redundancy, body).await?.into_data();
         let new = NewPayload {
             size,
             mtime: convert::timestamp(part.modified),

@@ -77,6 +77,9 @@ pub(super) fn data_error(error: DataError) -> ObjectError {
     match error {
         DataError::Io { source, .. } => ObjectError::Io { context: "bulk data".into(), source },
         DataError::NoSpace => ObjectError::NoSpace("bulk data"),
+        DataError::DriveLost(_) | DataError::TooFewDrives { .. } => {
+            ObjectError::Unavailable(error.to_string())
+        }
         DataError::Body(error) => ObjectError::Body(error),
         DataError::Gone(_) | DataError::Corrupt { .. } => ObjectError::Corrupt(error.to_string()),
     }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use terrane_keymap::Input;
 use terrane_keymap::class::WriteMode;
 
 use super::Store;
-use crate::metrics::ClassLabel;
+use crate::metrics::{ClassLabel, DriveLabel};
+use crate::service::DriveState;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -22,6 +24,28 @@ pub(super) async fn run(store: Arc<Store>) {
     }
 }
 
+/// What the metrics should say of the drives.
+fn look_at_drives(store: &Store) {
+    let metrics = &store.metrics.drives;
+    let status = store.drives_status();
+    for drive in status.drives {
+        let label = DriveLabel { drive: drive.number as u32 };
+        let bytes = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        metrics.live.get_or_create(&label).set((drive.state == DriveState::Live).into());
+        metrics.free_bytes.get_or_create(&label).set(bytes(drive.free_bytes));
+        metrics.data_bytes.get_or_create(&label).set(bytes(drive.data_bytes));
+        raise(&metrics.errors.get_or_create(&label), drive.errors);
+        raise(&metrics.repaired_blocks.get_or_create(&label), drive.repaired_blocks);
+    }
+    metrics.degraded_segments.set(i64::try_from(status.degraded_segments).unwrap_or(i64::MAX));
+    raise(&metrics.reads_around, store.data.damage().reads_around());
+}
+
+/// Has a counter say what was counted elsewhere.
+fn raise(counter: &Counter, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
+}
+
 /// Looks once.
 pub(super) async fn look(store: &Arc<Store>) {
     let polled = {
@@ -31,6 +55,7 @@ pub(super) async fn look(store: &Arc<Store>) {
     if let Err(error) = polled {
         tracing::warn!(%error, "the disk space probe had panicked");
     }
+    look_at_drives(store);
     store.driver.tell(Input::DiskPressure { low: !store.space.admits(0) });
     let status = store.driver.ask(|shard| {
         let runs = shard.runs();

@@ -6,6 +6,7 @@ mod basics;
 mod collect;
 mod crash;
 mod damage;
+mod drives;
 mod faults;
 mod model;
 mod notify;

@@ -26,7 +26,11 @@ pub(crate) fn config(dir: &Path) -> ObjectsConfig {
 }
 
 pub(crate) async fn open(config: ObjectsConfig) -> ObjectStore {
-    ObjectStore::open(config, Metrics::register(&mut Registry::default())).await.unwrap()
+    ObjectStore::open(config, metrics()).await.unwrap()
+}
+
+pub(crate) fn metrics() -> Metrics {
+    Metrics::register(&mut Registry::default())
 }
 
 /// Runs a test on a runtime of its own.

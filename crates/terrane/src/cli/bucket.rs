@@ -20,6 +20,9 @@ pub(crate) enum Verb {
         /// How its writes are applied that do not say so themselves: auto, sync, high, low, time=D.
         #[arg(long = "async", value_name = "MODE")]
         mode: Option<String>,
+        /// How its bulk bytes are laid over drives: mirror:N, rs:K+M, single (one drive), default.
+        #[arg(long, value_name = "LAYOUT")]
+        redundancy: Option<String>,
     },
     /// What is known of a bucket.
     Show {
@@ -33,6 +36,14 @@ pub(crate) enum Verb {
         /// `sync` (before the answer), `high`, `low`, `time=D` (no later than D: 30s, 15m, 1h, 2d, 4w), or `auto`
         /// (the load decides).
         mode: String,
+    },
+    /// How the bulk bytes of objects written from now on are laid over the store's drives.
+    SetRedundancy {
+        /// The bucket's name.
+        bucket: String,
+        /// `mirror:N` (N copies), `rs:K+M` (Reed-Solomon: K data and M parity shards, any M drives may be lost), `single`
+        /// (on a store of one drive), or `default` (mirror:2 on several drives).
+        layout: String,
     },
     /// Keep earlier versions of objects, or no longer.
     SetVersioning {
@@ -112,9 +123,13 @@ pub(crate) async fn run(client: &Client, out: &Output, verb: Verb) -> anyhow::Re
             client.delete(&format!("{}/webhook", path(&bucket))).await?;
             return out.done(format_args!("webhook of bucket {bucket} deleted"));
         }
-        Verb::Create { bucket, mode } => {
+        Verb::Create { bucket, mode, redundancy } => {
             let write_mode = mode.filter(|mode| mode != "auto");
-            client.post("/_terrane/v1/buckets", &NewBucket { name: bucket, write_mode }).await?
+            client.post("/_terrane/v1/buckets", &NewBucket { name: bucket, write_mode, redundancy }).await?
+        }
+        Verb::SetRedundancy { bucket, layout } => {
+            let patch = BucketPatch { redundancy: Some(layout), ..BucketPatch::default() };
+            client.patch(&path(&bucket), &patch).await?
         }
         Verb::Show { bucket } => client.get(&path(&bucket)).await?,
         Verb::SetAsync { bucket, mode } => {
@@ -146,10 +161,15 @@ fn mode(bucket: &Bucket) -> String {
     bucket.write_mode.clone().unwrap_or_else(|| "auto".to_owned())
 }
 
+fn redundancy(bucket: &Bucket) -> &str {
+    bucket.redundancy.as_deref().unwrap_or("default")
+}
+
 fn table_of(buckets: &[Bucket]) -> Table {
-    let mut table = table(["bucket", "created", "versioning", "async"]);
+    let mut table = table(["bucket", "created", "versioning", "async", "redundancy"]);
     for bucket in buckets {
-        table.add_row([bucket.name.clone(), bucket.created.clone(), bucket.versioning.clone(), mode(bucket)]);
+        let (name, created, versioning) = (&bucket.name, &bucket.created, &bucket.versioning);
+        table.add_row([name, created, versioning, &mode(bucket), redundancy(bucket)]);
     }
     table
 }
@@ -162,6 +182,7 @@ fn show(bucket: &Bucket) -> Table {
         ("incarnation", bucket.incarnation.clone()),
         ("versioning", bucket.versioning.clone()),
         ("async", mode(bucket)),
+        ("redundancy", redundancy(bucket).to_owned()),
         ("settings", bucket.settings.join(", ")),
     ])
 }

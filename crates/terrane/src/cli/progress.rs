@@ -37,6 +37,12 @@ impl Progress {
         done
     }
 
+    /// So much is done, of a total that may have changed.
+    pub(crate) fn set_of(&self, done: u64, total: u64) {
+        self.bar.set_length(total);
+        self.set(done);
+    }
+
     /// So much is done.
     pub(crate) fn set(&self, done: u64) {
         if self.bar.is_hidden() && self.began.elapsed() >= PATIENCE {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use terrane_objects::service::ObjectService;
+use terrane_objects::service::{DriveState, ObjectService};
 use terrane_store::{Store, StoreError};
 use terrane_telemetry::health::{HealthHandle, HealthRegistry};
 use terrane_types::ByteSize;
@@ -88,15 +88,41 @@ impl Monitor {
         }
     }
 
+    /// What is wrong with the drives.
+    async fn cause_in_drives(&self) -> Option<String> {
+        let status = match self.objects.drives().await {
+            Ok(status) => status,
+            Err(error) => return Some(error.to_string()),
+        };
+        let out = status.drives.iter().filter(|drive| drive.state != DriveState::Live);
+        let out: Vec<String> = out
+            .map(|d| format!("drive {}: {}", d.path, d.cause.as_deref().unwrap_or("not in use")))
+            .collect();
+        if !out.is_empty() {
+            return Some(out.join("; "));
+        }
+        let behind =
+            status.drives.iter().find(|drive| drive.log.as_deref().is_some_and(|log| log != "current"));
+        if let Some(drive) = behind {
+            return Some(format!("the copy of the log on {} is not current", drive.path));
+        }
+        match status.degraded_segments {
+            0 => None,
+            count => Some(format!("{count} data segments lack a shard: see `terrane drive list`")),
+        }
+    }
+
     async fn look_at_objects(&self) {
         match tokio::time::timeout(PATIENCE, self.objects.queues()).await {
             Ok(Ok(queues)) => {
                 let paused: Vec<_> =
                     queues.iter().filter(|queue| queue.paused).map(|queue| &*queue.class).collect();
-                if paused.is_empty() {
-                    self.objects_health.ok();
-                } else {
+                if !paused.is_empty() {
                     self.objects_health.degraded(format!("paused queues: {}", paused.join(", ")));
+                } else if let Some(cause) = self.cause_in_drives().await {
+                    self.objects_health.degraded(cause);
+                } else {
+                    self.objects_health.ok();
                 }
             }
             Ok(Err(error)) => self.objects_health.failed(error.to_string()),

@@ -1,5 +1,6 @@
 //! The object store within a server.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,15 @@ use super::datadir::DataDir;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ObjectsSection {
+    /// Directories, each on a disk of its own, that hold the log and all bytes; absent: `objects` in the data directory.
+    drives: Option<Vec<PathBuf>>,
+    /// Start although drives of the log are missing that may have acknowledged more than those that are there.
+    #[serde(skip)]
+    pub(super) accept_missing_drives: bool,
+    /// Hours between passes that verify all shards of data segments.
+    scrub_interval_hours: u64,
+    /// Bytes of shards that a pass reads in a second.
+    scrub_rate: ByteSize,
     /// Memory for pending entries; at three quarters they spill, at the bound writes answer SlowDown.
     pending_memory: ByteSize,
     /// Pending entries, spilled ones included; beyond it writes answer SlowDown.
@@ -85,6 +95,10 @@ impl Default for ObjectsSection {
     fn default() -> Self {
         let objects = ObjectsConfig::new("");
         Self {
+            drives: None,
+            accept_missing_drives: false,
+            scrub_interval_hours: objects.scrub_interval.as_secs() / 3600,
+            scrub_rate: ByteSize(objects.scrub_bytes_per_second),
             pending_memory: ByteSize(objects.pending_bytes_max),
             pending_entries_max: objects.pending_entries_max,
             replay_max: ByteSize(objects.replay_bytes_max),
@@ -148,6 +162,7 @@ impl ObjectsSection {
             ("data_segment", self.data_segment, MIB, 1 << 40),
             ("keymap_cache", self.keymap_cache, MIB, 1 << 40),
             ("keymap_memory", self.keymap_memory, MIB, 1 << 40),
+            ("scrub_rate", self.scrub_rate, MIB, 1 << 40),
         ] {
             if !(least..=most).contains(&size.0) {
                 bail!("objects.{name} must be from {} to {}", ByteSize(least), ByteSize(most));
@@ -158,11 +173,19 @@ impl ObjectsSection {
             ("workers_min", self.workers_min as u64),
             ("uploads_max", self.uploads_max as u64),
             ("buckets_max", self.buckets_max as u64),
+            ("scrub_interval_hours", self.scrub_interval_hours),
             ("collect_interval_seconds", self.collect_interval_seconds),
         ] {
             if value == 0 {
                 bail!("objects.{name} must be at least 1");
             }
+        }
+        match self.drives.as_deref() {
+            Some([]) => bail!("objects.drives must name at least one directory, or be left out"),
+            Some(drives) if drives.iter().any(|drive| !drive.is_absolute()) => {
+                bail!("objects.drives must be absolute paths")
+            }
+            _ => {}
         }
         if self.workers_max < self.workers_min || self.workers_max > 64 {
             bail!("objects.workers_max must be from workers_min to 64");
@@ -175,6 +198,10 @@ impl ObjectsSection {
 
     fn config(&self, data: &DataDir) -> anyhow::Result<ObjectsConfig> {
         Ok(ObjectsConfig {
+            drives: self.drives.clone().unwrap_or_default(),
+            accept_missing_drives: self.accept_missing_drives,
+            scrub_interval: Duration::from_secs(self.scrub_interval_hours.saturating_mul(3600)),
+            scrub_bytes_per_second: self.scrub_rate.0,
             pending_bytes_max: self.pending_memory.0,
             pending_entries_max: self.pending_entries_max,
             replay_bytes_max: self.replay_max.0,
