@@ -141,16 +141,19 @@ pub struct Handshake {
     contexts_for: Option<SecretName>,
     options: u32,
     unknown_names: u32,
-    refusal: Option<Refusal>,
     output: BytesMut,
 }
 
-/// Why an existing export is not given.
+/// The answer to [`Step::Find`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// There are too many connections.
-    TooManyConnections,
-    /// The server is going down.
+pub enum Lookup<'a> {
+    /// There it is.
+    Found(&'a ExportInfo),
+    /// No such name.
+    Unknown,
+    /// It exists, and there are too many connections.
+    Full,
+    /// It exists, and the server is going down.
     Shutdown,
 }
 
@@ -171,7 +174,6 @@ impl Handshake {
             contexts_for: None,
             options: 0,
             unknown_names: 0,
-            refusal: None,
             output,
         }
     }
@@ -179,11 +181,6 @@ impl Handshake {
     /// What is to be sent.
     pub fn take_output(&mut self) -> Bytes {
         self.output.split().freeze()
-    }
-
-    /// From now on exports are refused to this client.
-    pub fn refuse(&mut self, why: Refusal) {
-        self.refusal = Some(why);
     }
 
     /// TLS is up. What was negotiated before is void.
@@ -364,20 +361,31 @@ impl Handshake {
 
     /// The answer to [`Step::Find`]. When it returns an agreement, the negotiation has succeeded: send the
     /// output, and the transmission phase begins, with this export.
-    pub fn found(&mut self, export: Option<&ExportInfo>) -> Result<Option<Agreement>, HandshakeError> {
+    pub fn found(&mut self, lookup: Lookup<'_>) -> Result<Option<Agreement>, HandshakeError> {
         let State::Finding(purpose) = std::mem::replace(&mut self.state, State::Option) else {
             return Ok(None);
         };
         let option = purpose.option();
-        let Some(export) = export else {
-            self.unknown_names += 1;
-            if matches!(purpose, Purpose::ExportName(_)) {
-                return Err(HandshakeError::NameRefused);
-            }
-            self.reply_error(option, rep::ERR_UNKNOWN, "no such export");
-            let guessing = self.unknown_names > UNKNOWN_NAMES_MAX;
-            return if guessing { Err(HandshakeError::Guessing) } else { Ok(None) };
+        let (code, why) = match lookup {
+            Lookup::Found(export) => return self.give(purpose, export),
+            Lookup::Unknown => (rep::ERR_UNKNOWN, "no such export"),
+            Lookup::Full => (rep::ERR_POLICY, "too many connections"),
+            Lookup::Shutdown => (rep::ERR_SHUTDOWN, "the server is going down"),
         };
+        if option == option::EXPORT_NAME {
+            return Err(HandshakeError::NameRefused);
+        }
+        self.unknown_names += u32::from(lookup == Lookup::Unknown);
+        if self.unknown_names > UNKNOWN_NAMES_MAX {
+            return Err(HandshakeError::Guessing);
+        }
+        self.reply_error(option, code, why);
+        Ok(None)
+    }
+
+    /// Does with an export what the client wants.
+    fn give(&mut self, purpose: Purpose, export: &ExportInfo) -> Result<Option<Agreement>, HandshakeError> {
+        let option = purpose.option();
         match purpose {
             Purpose::ExportName(name) => self.export_name(&name, export).map(Some),
             Purpose::Info(request) => {
@@ -404,7 +412,7 @@ impl Handshake {
     }
 
     fn export_name(&mut self, name: &SecretName, export: &ExportInfo) -> Result<Agreement, HandshakeError> {
-        if self.refusal.is_some() || needs_block_sizes(export) {
+        if needs_block_sizes(export) {
             return Err(HandshakeError::NameRefused);
         }
         let agreement = self.agreement(name);
@@ -418,15 +426,6 @@ impl Handshake {
     }
 
     fn go(&mut self, request: &InfoRequest, export: &ExportInfo) -> Option<Agreement> {
-        let refused = match self.refusal {
-            Some(Refusal::TooManyConnections) => Some((rep::ERR_POLICY, "too many connections")),
-            Some(Refusal::Shutdown) => Some((rep::ERR_SHUTDOWN, "the server is going down")),
-            None => None,
-        };
-        if let Some((code, why)) = refused {
-            self.reply_error(option::GO, code, why);
-            return None;
-        }
         if !self.describe(option::GO, request, export) {
             return None;
         }

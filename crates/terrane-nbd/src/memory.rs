@@ -219,3 +219,98 @@ impl Export for MemoryExport {
         self.gone.cancelled().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SIZE: u64 = 8 * PAGE + 100;
+
+    /// Name, offset, length, byte.
+    fn steps() -> impl Strategy<Value = Vec<(u8, u64, u64, u8)>> {
+        let range = (0..SIZE).prop_flat_map(|offset| (Just(offset), 1..=SIZE - offset));
+        let step = (0_u8..3, range, any::<u8>()).prop_map(|(what, (at, len), byte)| (what, at, len, byte));
+        prop::collection::vec(step, 1..20)
+    }
+
+    fn apply(export: &MemoryExport, model: &mut [u8], (what, at, len, byte): (u8, u64, u64, u8)) {
+        let range = at as usize..(at + len) as usize;
+        let done = match what {
+            0 => export.write(at, vec![byte; len as usize].into(), false),
+            1 => export.trim(at, len, false),
+            _ => export.write_zeroes(
+                at,
+                len,
+                ZeroOptions { no_hole: byte.is_multiple_of(2), ..Default::default() },
+            ),
+        };
+        futures::executor::block_on(done).unwrap();
+        model[range].fill(if what == 0 { byte } else { 0 });
+    }
+
+    proptest! {
+        /// Like a file, however it is read; and what is a hole is zero.
+        #[test]
+        fn it_is_like_a_file(steps in steps(), at in 0..SIZE) {
+            let export = MemoryExport::new(SIZE);
+            let mut model = vec![0; SIZE as usize];
+            for step in steps {
+                apply(&export, &mut model, step);
+            }
+            let len = SIZE - at;
+            let expected = &model[at as usize..];
+            futures::executor::block_on(async {
+                assert_eq!(&export.read(at, len as u32).await.unwrap()[..], expected);
+                let mut joined = Vec::new();
+                for piece in export.read_pieces(at, len as u32).await.unwrap() {
+                    match piece {
+                        Piece::Data(data) => joined.extend_from_slice(&data),
+                        Piece::Zeroes(len) => joined.resize(joined.len() + len as usize, 0),
+                    }
+                }
+                assert_eq!(joined, expected);
+                let mut from = 0;
+                for extent in export.block_status(at, len, usize::MAX).await.unwrap() {
+                    let to = from + extent.len as usize;
+                    assert!(extent.kind == ExtentKind::Data || expected[from..to].iter().all(|b| *b == 0));
+                    from = to;
+                }
+                assert_eq!(from as u64, len);
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn it_shrinks_and_grows() {
+        let export = MemoryExport::new(2 * PAGE);
+        export.write(0, vec![1; 2 * PAGE as usize].into(), false).await.unwrap();
+        export.resize(10);
+        assert_eq!(export.allocated(), PAGE);
+        assert_eq!(export.read(0, 11).await, Err(NbdError::invalid("the export has become smaller")));
+        export.resize(2 * PAGE);
+        let data = export.read(0, 2 * PAGE as u32).await.unwrap();
+        assert!(data[..10].iter().all(|b| *b == 1) && data[10..].iter().all(|b| *b == 0));
+    }
+
+    #[tokio::test]
+    async fn zeroes_are_fast_unless_they_must_be_allocated() {
+        let export = MemoryExport::new(2 * PAGE);
+        let fast = ZeroOptions { fast: true, ..Default::default() };
+        export.write_zeroes(0, PAGE, fast).await.unwrap();
+        assert_eq!(export.allocated(), 0);
+        let refused = export.write_zeroes(0, PAGE, ZeroOptions { no_hole: true, ..fast }).await;
+        assert_eq!(refused.unwrap_err().code, crate::ErrorCode::NotSupported);
+        export.write_zeroes(0, PAGE, ZeroOptions { no_hole: true, ..Default::default() }).await.unwrap();
+        assert_eq!(export.allocated(), PAGE);
+    }
+
+    #[tokio::test]
+    async fn a_detached_export_refuses() {
+        let export = MemoryExport::new(PAGE);
+        export.detach();
+        export.gone().await;
+        assert_eq!(export.flush().await, Err(NbdError::shutdown()));
+    }
+}

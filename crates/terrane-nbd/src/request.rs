@@ -158,7 +158,10 @@ impl Requests {
         let payload = self.payload(&header)?;
         let command = match self.judge(&header) {
             Ok(Some(command)) => command,
-            Ok(None) => return Ok(Some(Incoming::Disconnect)),
+            Ok(None) => {
+                input.advance(self.header_len());
+                return Ok(Some(Incoming::Disconnect));
+            }
             Err(error) => {
                 input.advance(self.header_len());
                 return Ok(self.skip(input, payload, header.address, error));
@@ -212,11 +215,13 @@ impl Requests {
 
     /// Bytes that follow the header.
     fn payload(&self, header: &Header) -> Result<u64, RequestError> {
-        let (has_payload, max) = if self.extended() {
+        // With extended headers a write must have the flag, but QEMU 10 sends its writes without.
+        let flagged = self.extended() && header.has(cmd_flag::PAYLOAD_LEN);
+        let has_payload = header.command == cmd::WRITE || flagged;
+        let max = match u64::from(self.export.max_payload) {
             // Here the specification wants no patience.
-            (header.has(cmd_flag::PAYLOAD_LEN), u64::from(self.export.max_payload))
-        } else {
-            (header.command == cmd::WRITE, SKIP_MAX.max(u64::from(self.export.max_payload)))
+            max if self.extended() => max,
+            max => max.max(SKIP_MAX),
         };
         match header.len {
             len if !has_payload || len == 0 => Ok(0),
@@ -243,9 +248,6 @@ impl Requests {
                 self.range(offset, len, ErrorCode::NoSpace)?;
                 if len > self.export.max_payload.into() {
                     return Err(NbdError::invalid("longer than the maximum payload"));
-                }
-                if self.extended() && !header.has(cmd_flag::PAYLOAD_LEN) {
-                    return Err(NbdError::invalid("a write without payload"));
                 }
                 Command::Write { offset, data: Bytes::new(), fua }
             }

@@ -26,7 +26,7 @@ use lobby::Lobby;
 pub use tls::{Tls, TlsError, TlsFiles};
 use transmit::transmit;
 
-/// How long a connection that is being closed waits for its client to have read the last replies.
+/// How long a connection that is being closed waits for its client.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Bounds of a server.
@@ -77,8 +77,8 @@ pub enum ConnectionError {
     /// The negotiation took too long.
     #[error("negotiation took too long")]
     Timeout,
-    /// Too many clients are negotiating, and this was the oldest.
-    #[error("gave way to newer connections")]
+    /// Too many clients are negotiating and this was the oldest, or the server went down meanwhile.
+    #[error("turned away while negotiating")]
     Evicted,
 }
 
@@ -162,6 +162,7 @@ impl Server {
                 negotiated.map_err(|_| ConnectionError::Timeout)??
             }
             () = place.evicted() => return Err(ConnectionError::Evicted),
+            () = lingering(stop) => return Err(ConnectionError::Evicted),
         };
         drop(place);
         let Some((stream, session)) = negotiated else { return Ok(()) };
@@ -180,6 +181,12 @@ impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+/// Returns when clients that are still negotiating have had time to learn that the server is going down.
+async fn lingering(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LINGER).await;
 }
 
 /// Closes a stream so that the last replies arrive: data that is not read when a socket is closed makes the

@@ -44,7 +44,10 @@ impl Client {
         info: &ExportInfo,
     ) -> Result<Option<Agreement>, HandshakeError> {
         match self.send(option, data)? {
-            Step::Find(name) => self.handshake.found((name.expose() == "disk").then_some(info)),
+            Step::Find(name) => {
+                let found = name.expose() == "disk";
+                self.handshake.found(if found { Lookup::Found(info) } else { Lookup::Unknown })
+            }
             _ => Ok(None),
         }
     }
@@ -341,14 +344,17 @@ fn an_export_with_large_blocks_wants_to_be_asked_for_them() {
 
 #[test]
 fn a_full_or_leaving_server_says_so() {
-    for (why, expected) in
-        [(Refusal::TooManyConnections, rep::ERR_POLICY), (Refusal::Shutdown, rep::ERR_SHUTDOWN)]
-    {
-        let mut client = Client::fixed(TlsMode::Off);
-        client.handshake.refuse(why);
-        assert_eq!(client.kinds(option::GO, &go("disk", &[])), [expected]);
-        assert_eq!(client.exchange(option::EXPORT_NAME, b"disk"), Err(HandshakeError::NameRefused));
+    let mut client = Client::fixed(TlsMode::Off);
+    for (why, expected) in [(Lookup::Full, rep::ERR_POLICY), (Lookup::Shutdown, rep::ERR_SHUTDOWN)] {
+        client.send(option::GO, &go("disk", &[])).unwrap();
+        assert_eq!(client.handshake.found(why), Ok(None));
+        assert_eq!(client.replies()[0].1, expected);
     }
+    assert!(client.exchange(option::GO, &go("disk", &[])).unwrap().is_some(), "later there is room");
+
+    let mut client = Client::fixed(TlsMode::Off);
+    client.send(option::EXPORT_NAME, b"disk").unwrap();
+    assert_eq!(client.handshake.found(Lookup::Full), Err(HandshakeError::NameRefused));
 }
 
 #[test]
@@ -367,7 +373,7 @@ fn run(data: &[u8], piece: usize, tls: TlsMode) {
         loop {
             match handshake.advance(&mut input) {
                 Ok(Step::NeedInput) => break,
-                Ok(Step::Find(_)) => match handshake.found(Some(&ExportInfo::new(1 << 30))) {
+                Ok(Step::Find(_)) => match handshake.found(Lookup::Found(&ExportInfo::new(1 << 30))) {
                     Ok(None) => {}
                     Ok(Some(_)) | Err(_) => return,
                 },

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::execute::Target;
 use super::transmit::Session;
 use super::{ConnectionError, Server};
-use crate::handshake::{Handshake, HandshakeError, Refusal, Step, TlsMode};
+use crate::handshake::{Handshake, HandshakeError, Lookup, Step, TlsMode};
 use crate::{Peer, SecretName};
 
 /// A stream after the negotiation.
@@ -116,19 +116,19 @@ impl<'a> Negotiation<'a> {
         let counted = self.server.guesses.admit(&self.peer.address).await;
         let Some(export) = self.server.exports.find(name, &self.peer).await else {
             tracing::info!(peer = ?self.peer.address, "a client named an export that does not exist");
-            return self.handshake.found(None).map(|_| None);
+            return self.handshake.found(Lookup::Unknown).map(|_| None);
         };
         counted.give_back();
         if self.permit.is_none() {
             self.permit = self.server.established.clone().try_acquire_owned().ok();
         }
-        if self.stop.is_cancelled() {
-            self.handshake.refuse(Refusal::Shutdown);
-        } else if self.permit.is_none() {
-            self.handshake.refuse(Refusal::TooManyConnections);
-        }
         let info = export.info();
-        let Some(agreement) = self.handshake.found(Some(&info))? else { return Ok(None) };
+        let lookup = match &self.permit {
+            _ if self.stop.is_cancelled() => Lookup::Shutdown,
+            None => Lookup::Full,
+            Some(_) => Lookup::Found(&info),
+        };
+        let Some(agreement) = self.handshake.found(lookup)? else { return Ok(None) };
         let Some(permit) = self.permit.take() else { return Ok(None) };
         let target = Target { export, size: info.size, style: agreement.style };
         let input = std::mem::take(&mut self.input);

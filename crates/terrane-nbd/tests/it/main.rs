@@ -1,0 +1,9 @@
+//! The server as clients see it: a client of our own that breaks the rules, and stock clients that do not.
+
+mod client;
+mod limits;
+mod probe;
+mod site;
+mod stock;
+mod tls;
+mod transmission;
