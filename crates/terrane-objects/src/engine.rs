@@ -1,5 +1,6 @@
 //! The keymap's engine: the core's tables in a replayable view, and spill runs beside it.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -142,6 +143,23 @@ impl RowReader for Snapshot {
             let (key, value) = pair.map_err(storage)?;
             Ok((RowId::from_bytes(&key), decode_head(&key, &value)?))
         }))
+    }
+}
+
+impl RunFile {
+    /// Bytes of records that the run's rows refer to, by log segment. Reads the whole run, once.
+    pub(crate) fn log_usage(&self) -> Result<&BTreeMap<u64, u64>, ReadError> {
+        if let Some(usage) = self.log_usage.get() {
+            return Ok(usage);
+        }
+        let mut usage = BTreeMap::new();
+        for row in RowReader::scan(self, &[], &[]) {
+            let (_, head) = row?;
+            if !head.is_tombstone() {
+                *usage.entry(head.record.segment).or_default() += u64::from(head.record.len);
+            }
+        }
+        Ok(self.log_usage.get_or_init(|| usage))
     }
 }
 

@@ -5,6 +5,7 @@
 //! in an older segment, or was refused when it was to be moved behind it. So tombstones need not be moved, and a
 //! keymap rebuilt from what is left resurrects nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use terrane_keymap::write::{Op, WriteError, WriteRequest};
 use terrane_keymap::{Locator, Record};
 use terrane_log::{LogError, SegmentInfo};
 
-use crate::driver::locator;
+use crate::driver::{ReadView, locator};
 use crate::service::{ObjectError, Result};
 use crate::store::{Store, stopped};
 
@@ -30,16 +31,31 @@ fn unreadable(error: impl std::fmt::Display) -> ObjectError {
 }
 
 /// The oldest segment, if the log holds enough garbage to be worth emptying it.
+///
+/// Only segments that a start would not replay are looked at: what their records are worth is known, for each is in the
+/// keymap or in a spill run, or is garbage.
 fn victim(store: &Store) -> Result<Option<SegmentInfo>> {
-    let segments = store.driver.reader.segments();
-    let usage = usage_of(&store.driver.engine.snapshot()).map_err(unreadable)?;
-    let total: u64 = segments.iter().map(|s| s.bytes).sum();
-    let live: u64 = usage.iter().map(|(_, bytes)| *bytes).sum();
     let replay = store.driver.replay().from.map_or(0, |from| from.segment);
-    let Some(oldest) = segments.first().filter(|s| s.sealed && s.id < replay) else { return Ok(None) };
-    let own = usage.iter().find(|(id, _)| *id == oldest.id).map_or(0, |(_, bytes)| *bytes);
-    let worth = own == 0 || live * 100 <= total * u64::from(store.config.compact_below_percent);
+    let segments: Vec<SegmentInfo> =
+        store.driver.reader.segments().into_iter().filter(|s| s.sealed && s.id < replay).collect();
+    let Some(oldest) = segments.first() else { return Ok(None) };
+    let usage = usage(&store.driver.view())?;
+    let total: u64 = segments.iter().map(|s| s.bytes).sum();
+    let live: u64 = usage.range(..replay).map(|(_, bytes)| *bytes).sum();
+    let worth = !usage.contains_key(&oldest.id)
+        || live * 100 <= total * u64::from(store.config.compact_below_percent);
     Ok(worth.then_some(*oldest))
+}
+
+/// Bytes of records that rows in the keymap and in spill runs refer to, by segment.
+fn usage(view: &ReadView) -> Result<BTreeMap<u64, u64>> {
+    let mut usage: BTreeMap<u64, u64> = usage_of(&view.keymap).map_err(unreadable)?.into_iter().collect();
+    for run in &view.runs {
+        for (segment, bytes) in run.log_usage().map_err(unreadable)? {
+            *usage.entry(*segment).or_default() += bytes;
+        }
+    }
+    Ok(usage)
 }
 
 /// Empties and removes the oldest segment if that is worth while. Gives the bytes freed.

@@ -16,10 +16,12 @@ mod writer;
 
 pub(crate) use writer::RunWriter;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
@@ -49,6 +51,8 @@ pub(crate) struct RunFile {
     index: Vec<IndexEntry>,
     bloom: Bloom,
     entries: u64,
+    /// See [`RunFile::log_usage`].
+    pub(crate) log_usage: OnceLock<BTreeMap<u64, u64>>,
 }
 
 impl RunFile {
@@ -77,7 +81,8 @@ impl RunFile {
         let index = format::decode_index(&index, footer.index.0).ok_or_else(|| corrupt("index"))?;
         let bloom = read(footer.bloom.0, footer.bloom.1, "filter")?;
         let bloom = Bloom::decode(&bloom).ok_or_else(|| corrupt("filter"))?;
-        Ok(Self { path: path.into(), file, id, index, bloom, entries: footer.entries })
+        let (path, entries, log_usage) = (path.into(), footer.entries, OnceLock::new());
+        Ok(Self { path, file, id, index, bloom, entries, log_usage })
     }
 
     /// The value of a key.

@@ -9,7 +9,7 @@ use terrane_keymap::reader::RowReader;
 use terrane_keymap::{Extent, Record, RowId};
 use terrane_log::LogError;
 
-use super::{ObjectStore, Store};
+use super::{ObjectStore, Store, stopped};
 use crate::collect;
 use crate::data::SegmentStatus;
 use crate::driver::{ReadView, extents_of};
@@ -62,6 +62,14 @@ impl ObjectStore {
     /// What kept it from going on.
     pub async fn collect(&self) -> Result<u64> {
         collect::round(&self.store).await
+    }
+
+    /// Syncs the keymap now, which happens from time to time anyway: a start replays less of the log then.
+    ///
+    /// # Errors
+    /// If the shard has stopped.
+    pub async fn sync_keymap(&self) -> Result<()> {
+        self.store.driver.sync().await.map_err(stopped)
     }
 
     /// Reads and verifies everything that is stored: records, spill runs, rows and all bulk data that rows refer to.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
-use terrane_objects::ObjectStore;
+use futures::{StreamExt, TryStreamExt, stream};
 use terrane_objects::service::*;
+use terrane_objects::{ObjectStore, ObjectsConfig};
 
 use crate::rig::*;
 
@@ -104,11 +104,7 @@ fn a_slow_get_reads_what_it_opened_through_overwrites_and_compaction() {
 fn the_log_is_compacted_and_still_rebuilds_the_keymap() {
     let dir = tempfile::tempdir().unwrap();
     let image = tempfile::tempdir().unwrap();
-    let config = |dir| terrane_objects::ObjectsConfig {
-        log_segment_bytes: 1 << 20,
-        replay_bytes_max: 2 << 20,
-        ..config(dir)
-    };
+    let config = |dir| ObjectsConfig { log_segment_bytes: 1 << 20, replay_bytes_max: 2 << 20, ..config(dir) };
     run(async {
         let store = open(config(dir.path())).await;
         let b = bucket(store.clone(), "bucket").await;
@@ -137,6 +133,44 @@ fn the_log_is_compacted_and_still_rebuilds_the_keymap() {
             "nothing is missing, nothing has risen again"
         );
         rebuilt.close().await;
+    });
+}
+
+#[test]
+fn what_is_pending_is_not_taken_for_garbage() {
+    const PUTS: usize = 700;
+    let dir = tempfile::tempdir().unwrap();
+    let config =
+        ObjectsConfig { log_segment_bytes: 2 << 20, replay_bytes_max: 2 << 20, ..config(dir.path()) };
+    run(async {
+        let store = open(config).await;
+        let b = bucket(store.clone(), "bucket").await;
+        store.pause_queue(None, true).await.unwrap();
+        let hour = explicit(ExplicitMode::Delay(Duration::from_secs(3_600)));
+        let puts = stream::iter(0..PUTS).map(|n| {
+            let b = b.clone();
+            async move { b.try_put(&format!("key-{n:03}"), &pattern(16_000, n as u64), hour).await.unwrap() }
+        });
+        assert_eq!(puts.buffer_unordered(16).count().await, PUTS);
+        let delayed = || async {
+            let queues = store.queues().await.unwrap();
+            let delay = queues.into_iter().find(|queue| queue.class == "delay").unwrap();
+            (delay.depth, delay.spilled)
+        };
+        while delayed().await.1 < PUTS as u64 / 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        store.sync_keymap().await.unwrap();
+        let before = store.log_segments();
+        assert!(before.len() > 4, "{before:?}");
+        for _ in 0..3 {
+            assert_eq!(store.collect().await.unwrap(), 0);
+        }
+        assert_eq!(store.log_segments(), before, "nothing was moved");
+        let (depth, spilled) = delayed().await;
+        assert_eq!(depth + spilled, PUTS as u64, "nor applied early");
+        assert_eq!(b.get("key-007").await.unwrap(), pattern(16_000, 7));
+        store.close().await;
     });
 }
 
