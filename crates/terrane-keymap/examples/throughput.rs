@@ -59,9 +59,10 @@ impl Bench {
                         self.feed(Input::Appended { lsn, locator });
                     }
                     Output::Apply(batch) if self.apply => {
-                        let mutations = plan(&batch, &self.keymap, &mut |_| Ok(Vec::new()));
-                        self.keymap.commit(mutations.expect("nothing is fenced here"));
-                        self.feed(Input::BatchApplied { batch: batch.id });
+                        let planned = plan(&batch, &self.keymap, &mut |_| Ok(Vec::new()));
+                        let planned = planned.expect("nothing is fenced here");
+                        self.keymap.commit(planned.mutations);
+                        self.feed(Input::BatchApplied { batch: batch.id, unpurged: planned.unpurged });
                     }
                     _ => {}
                 }

@@ -18,7 +18,7 @@ pub struct ShardConfig {
     pub delete_share_percent: u64,
     /// Bound of records appended and not yet durable.
     pub inflight_bytes_max: u64,
-    /// Log bytes after the replay position that start spilling.
+    /// What a start may have to replay, in log bytes and 256 for each record, before entries are spilled for it.
     pub replay_bytes_max: u64,
     /// Log bytes appended since the last keymap sync that start the next one.
     pub sync_bytes: u64,
@@ -105,7 +105,7 @@ impl Default for ShardConfig {
             pending_count_hard: 100_000_000,
             delete_share_percent: 10,
             inflight_bytes_max: 64 << 20,
-            replay_bytes_max: 256 << 20,
+            replay_bytes_max: 128 << 20,
             sync_bytes: 32 << 20,
             sync_interval_ms: 10_000,
             batch_entries_max: 512,

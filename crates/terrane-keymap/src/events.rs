@@ -9,7 +9,7 @@ use crate::batch::Batch;
 use crate::bucket::BucketState;
 use crate::class::ClassName;
 use crate::head::RowHead;
-use crate::ids::{BatchId, Locator, Lsn, OpRef, RunId, WorkerId};
+use crate::ids::{BatchId, Locator, Lsn, OpRef, RunId, Slot, WorkerId};
 use crate::keymap::{Mutation, ReplayPoint};
 use crate::rows::RowId;
 use crate::run::RunEntry;
@@ -61,6 +61,8 @@ pub enum Input {
     BatchApplied {
         /// Which.
         batch: BatchId,
+        /// As [`plan`](crate::keymap::plan) has said.
+        unpurged: Vec<Slot>,
     },
     /// A batch left no trace; it is tried again.
     BatchFailed {

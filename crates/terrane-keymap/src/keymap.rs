@@ -95,11 +95,10 @@ mod plan;
 mod rows;
 
 pub use meta::{KeymapMeta, SlotProgress, referrers_of, usage_of};
-pub use plan::{ExtentsOf, PlanError, plan};
+pub use plan::{ExtentsOf, PlanError, Planned, plan};
 pub use rows::{KeymapRows, MemoryKeymap};
 
 pub(crate) use meta::{replay_mutation, run_mutation};
-pub(crate) use plan::PURGE_MAX;
 
 #[cfg(test)]
 mod tests;

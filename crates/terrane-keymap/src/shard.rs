@@ -41,7 +41,6 @@ use crate::config::ShardConfig;
 use crate::events::{Input, Output, View};
 use crate::head::RowHead;
 use crate::ids::{BatchId, Lsn, OpRef, Slot, Timestamp};
-use crate::keymap::PURGE_MAX;
 use crate::reader::RowReader;
 use crate::rows::RowId;
 use crate::write::{WriteError, Written};
@@ -112,7 +111,7 @@ impl Shard {
             Input::LogFailed { why } => self.stop(why),
             Input::WorkerReady { worker } => self.worker_ready(worker),
             Input::WorkerLost { worker } => self.worker_lost(worker),
-            Input::BatchApplied { batch } => self.batch_applied(batch),
+            Input::BatchApplied { batch, unpurged } => self.batch_applied(batch, &unpurged),
             Input::BatchFailed { batch } => self.batch_failed(batch),
             Input::KeymapSynced { token } => self.keymap_synced(token),
             Input::KeymapSyncFailed { token } => self.keymap_sync_failed(token),
@@ -184,9 +183,8 @@ impl Shard {
         event: Option<(EventKind, Arc<Origin>)>,
         rows: Vec<(RowId, Arc<RowHead>)>,
     ) {
-        let shown = rows.iter().filter(|(row, _)| self.pending.overlay.contains_key(row)).count();
-        self.counters.coalesced += shown as u64;
-        self.pending.insert(lsn, PendingOp::new(slot, class, accepted, event, rows));
+        let op = PendingOp::new(slot, class, accepted, event, rows);
+        self.counters.coalesced += self.pending.insert(lsn, op);
         self.slots.get_mut(slot).push(class, lsn);
     }
 
@@ -220,8 +218,9 @@ impl Shard {
         self.time_out_waiters();
         if self.now.since_ms(self.purges_at) >= PURGE_INTERVAL_MS {
             self.purges_at = self.now;
+            let limit = self.purge_limit();
             for slot in &mut self.slots.states {
-                slot.want_purges(&self.pending, self.visible, PURGE_MAX as u32);
+                slot.want_purge(&self.pending, self.visible, limit);
             }
         }
     }

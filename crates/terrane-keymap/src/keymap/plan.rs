@@ -30,19 +30,30 @@ pub enum PlanError {
 }
 
 /// Tombstones purged by one batch and slot at most.
-pub(crate) const PURGE_MAX: usize = 64;
+const PURGE_MAX: usize = 64;
 
 /// Finds the extents of a row whose head says [`HeadData::Many`], by reading its record.
 pub type ExtentsOf<'a> = dyn FnMut(&RowHead) -> Result<Vec<Extent>, ReadError> + 'a;
 
-/// The mutations that commit a batch: one atomic engine batch. `keymap` must show everything committed before
-/// for the batch's slots (their owner commits one batch after the other).
+/// What commits a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Planned {
+    /// One atomic engine batch.
+    pub mutations: Vec<Mutation>,
+    /// Slots that may have more tombstones to purge than one batch takes; comes with
+    /// [`Input::BatchApplied`](crate::Input::BatchApplied).
+    pub unpurged: Vec<Slot>,
+}
+
+/// The mutations that commit a batch. `keymap` must show everything committed before for the batch's slots (their
+/// owner commits one batch after the other).
 pub fn plan(
     batch: &Batch,
     keymap: &dyn KeymapRead,
     extents_of: &mut ExtentsOf<'_>,
-) -> Result<Vec<Mutation>, PlanError> {
-    let mut planner = Planner { keymap, extents_of, out: BTreeMap::new(), usage: BTreeMap::new() };
+) -> Result<Planned, PlanError> {
+    let (out, usage, unpurged) = Default::default();
+    let mut planner = Planner { keymap, extents_of, out, usage, unpurged };
     for part in &batch.slots {
         planner.progress(part)?;
     }
@@ -58,7 +69,8 @@ pub fn plan(
     }
     planner.settle_usage()?;
     let mutations = planner.out.into_iter();
-    Ok(mutations.map(|((keyspace, key), value)| Mutation { keyspace, key, value }).collect())
+    let mutations = mutations.map(|((keyspace, key), value)| Mutation { keyspace, key, value }).collect();
+    Ok(Planned { mutations, unpurged: planner.unpurged })
 }
 
 struct Planner<'a, 'b> {
@@ -67,6 +79,7 @@ struct Planner<'a, 'b> {
     /// One final change per key: engines give no order within a batch.
     out: BTreeMap<(Keyspace, Vec<u8>), Option<Vec<u8>>>,
     usage: BTreeMap<(u64, Slot), i64>,
+    unpurged: Vec<Slot>,
 }
 
 impl Planner<'_, '_> {
@@ -149,7 +162,11 @@ impl Planner<'_, '_> {
     fn purge(&mut self, part: &SlotPart, touched: &BTreeSet<&RowId>) -> Result<(), PlanError> {
         let from = [part.slot.0];
         let to = [&[part.slot.0][..], &part.purge_upto.next().0.to_be_bytes()].concat();
-        for (key, _) in self.keymap.range(Keyspace::Tombstones, &from, &to, PURGE_MAX)? {
+        let tombstones = self.keymap.range(Keyspace::Tombstones, &from, &to, PURGE_MAX)?;
+        if tombstones.len() == PURGE_MAX {
+            self.unpurged.push(part.slot);
+        }
+        for (key, _) in tombstones {
             let Some((guard, row)) = parse_tombstone(&key) else {
                 return Err(ReadError::Storage("malformed tombstone key".into()).into());
             };

@@ -200,17 +200,17 @@ impl Shard {
             part.behind.clear();
             part.exceptions_added.clear();
         }
-        if state.purges_wanted > 0 {
+        if state.purge_wanted {
             let watermark = part.behind.iter().map(|(_, lsn)| *lsn).min().unwrap_or(part.base).min(part.base);
             part.purge_upto = watermark.min(purge_limit);
+            state.purge_wanted = part.purge_upto > Lsn::ZERO;
         }
-        let tombstones = rows.values().filter(|row| row.slot == slot && row.head.is_tombstone()).count();
-        state.tombstones = state.tombstones.saturating_add(tombstones as u32);
+        state.tombstones |= rows.values().any(|row| row.slot == slot && row.head.is_tombstone());
         part
     }
 
     /// A batch is in the keymap: what it settles leaves the overlay with the next view.
-    pub(super) fn batch_applied(&mut self, id: BatchId) {
+    pub(super) fn batch_applied(&mut self, id: BatchId, unpurged: &[Slot]) {
         let Some(batch) = self.batches.remove(&id) else {
             self.counters.stale_batches += 1;
             return;
@@ -224,7 +224,7 @@ impl Shard {
             state.outstanding = None;
             state.fence_wanted = false;
             if part.purge_upto > Lsn::ZERO {
-                state.purges_wanted -= 1;
+                state.purge_wanted = unpurged.contains(&part.slot);
                 self.counters.purges += 1;
             }
         }

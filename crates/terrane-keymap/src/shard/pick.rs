@@ -124,9 +124,7 @@ impl Shard {
         let alone = picks.count == 0;
         for slot in slots {
             let state = &self.slots.states[slot.index()];
-            let purge = state.purges_wanted > 0
-                && (alone || picks.ops.contains_key(slot))
-                && self.purge_limit() > Lsn::ZERO;
+            let purge = state.purge_wanted && (alone || picks.ops.contains_key(slot));
             if purge || state.fence_wanted {
                 picks.purges.insert(*slot);
                 picks.count += 1;

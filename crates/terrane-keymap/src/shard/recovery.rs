@@ -9,7 +9,7 @@ use super::Shard;
 use super::buckets::Buckets;
 use super::inflight::InFlight;
 use super::load::{Load, Rate};
-use super::pending::Pending;
+use super::pending::{Pending, PendingOp};
 use super::runs::Runs;
 use super::slots::Slots;
 use super::status::Counters;
@@ -150,8 +150,10 @@ impl Recovery {
         let head = |change| (record.row(change), Arc::new(record.head(change, locator)));
         let rows: Vec<_> = record.changes.iter().map(head).collect();
         if !rows.is_empty() {
-            let event = record.event.zip(record.origin.clone());
-            shard.enqueue(record.lsn, slot, (class, record.accepted), event, rows);
+            let event = record.event.zip(record.origin);
+            let op = PendingOp::new(slot, class, record.accepted, event, rows);
+            shard.pending.insert_late(record.lsn, op);
+            shard.slots.get_mut(slot).push(class, record.lsn);
         }
         Ok(())
     }
@@ -162,6 +164,7 @@ impl Recovery {
         if shard.pending.bytes() <= shard.config.pending_bytes_soft || !shard.batches.is_empty() {
             return None;
         }
+        shard.show_late();
         shard.worker_ready(self.worker);
         shard.early_upto = shard.visible;
         shard.dispatch();
@@ -173,7 +176,8 @@ impl Recovery {
 
     /// The last batch is in the keymap.
     pub fn batch_applied(&mut self, batch: &Batch) {
-        self.shard.handle(self.shard.now, Input::BatchApplied { batch: batch.id }, &NoRows);
+        let applied = Input::BatchApplied { batch: batch.id, unpurged: Vec::new() };
+        self.shard.handle(self.shard.now, applied, &NoRows);
     }
 
     /// Everything is read: `rows` shows the keymap and the runs, `read_record` reads records of buckets.
@@ -183,6 +187,7 @@ impl Recovery {
         read_record: &mut dyn FnMut(Locator) -> Result<Bytes, ReadError>,
     ) -> Result<Shard, RecoveryError> {
         let shard = &mut self.shard;
+        shard.show_late();
         shard.visible = shard.next_lsn.prev();
         if shard.workers.all.contains_key(&self.worker) {
             shard.worker_lost(self.worker);
@@ -191,7 +196,7 @@ impl Recovery {
         shard.buckets.load(states);
         for slot in &mut shard.slots.states {
             // Whatever an earlier start has left to purge.
-            slot.tombstones = slot.tombstones.saturating_add(crate::keymap::PURGE_MAX as u32);
+            slot.tombstones = true;
         }
         shard.early_upto = Lsn::ZERO;
         shard.dirty = true;
@@ -199,6 +204,12 @@ impl Recovery {
         // A first sync fixes what replay has found.
         shard.sync.applied_since = true;
         Ok(self.shard)
+    }
+}
+
+impl Shard {
+    fn show_late(&mut self) {
+        self.counters.coalesced += self.pending.show_late();
     }
 }
 

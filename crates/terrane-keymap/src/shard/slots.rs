@@ -23,12 +23,12 @@ pub(super) struct SlotState {
     pub(super) outstanding: Option<BatchId>,
     /// A batch of a former owner may still be committed: the next one of this slot rules that out.
     pub(super) fence_wanted: bool,
-    /// Batches that may still find tombstones to purge.
-    pub(super) purges_wanted: u32,
-    /// Tombstones applied since the last mark.
-    pub(super) tombstones: u32,
-    /// So many tombstones may go once every class has passed that LSN.
-    purge_mark: Option<(Lsn, u32)>,
+    /// The next batch purges tombstones.
+    pub(super) purge_wanted: bool,
+    /// There may be tombstones that no mark covers.
+    pub(super) tombstones: bool,
+    /// Tombstones may go once every class has passed that LSN.
+    purge_mark: Option<Lsn>,
 }
 
 impl SlotState {
@@ -69,22 +69,20 @@ impl SlotState {
         self.fronts(pending).map(|(_, lsn)| lsn.prev()).min().unwrap_or(visible)
     }
 
-    /// From time to time: wants purges once all classes have passed the tombstones seen last time.
-    pub(super) fn want_purges(&mut self, pending: &Pending, visible: Lsn, per_batch: u32) {
+    /// From time to time: wants a purge once all classes have passed the tombstones seen last time, and so has `limit`.
+    pub(super) fn want_purge(&mut self, pending: &Pending, visible: Lsn, limit: Lsn) {
         match self.purge_mark {
-            Some((mark, count)) if self.watermark(pending, visible) >= mark => {
-                self.purges_wanted = self.purges_wanted.saturating_add(count / per_batch + 1);
+            Some(mark) if self.watermark(pending, visible).min(limit) >= mark => {
+                self.purge_wanted = true;
                 self.purge_mark = None;
             }
-            None if self.tombstones > 0 => {
-                self.purge_mark = Some((visible, std::mem::take(&mut self.tombstones)));
-            }
+            None if std::mem::take(&mut self.tombstones) => self.purge_mark = Some(visible),
             _ => {}
         }
     }
 
     pub(super) fn has_work(&self) -> bool {
-        !self.queues.is_empty() || !self.run_work.is_empty() || self.purges_wanted > 0 || self.fence_wanted
+        !self.queues.is_empty() || !self.run_work.is_empty() || self.purge_wanted || self.fence_wanted
     }
 
     /// Progress once the writes in `completing` are applied too. `visible` is the last durable LSN.

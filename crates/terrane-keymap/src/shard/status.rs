@@ -157,7 +157,7 @@ impl Shard {
         self.runs.len()
     }
 
-    /// Log bytes that recovery would have to read.
+    /// What recovery would cost now, as [`ShardConfig::replay_bytes_max`](crate::ShardConfig) counts.
     pub fn replay_bytes_now(&self) -> u64 {
         self.replay_bytes()
     }

@@ -11,12 +11,16 @@ use crate::keymap::{ReplayPoint, replay_mutation};
 /// Log bytes counted for a record beyond its payload.
 const FRAME: u64 = 40;
 
+/// Taking in a record takes a start as long as reading so many bytes (about a microsecond; see docs/performance.md):
+/// what bounds replay counts them too, or millions of tiny records would fit into the bound.
+const RECORD_COST: u64 = 256;
+
 /// Pause after a failed sync.
 const RETRY_MS: u64 = 500;
 
 /// How far the keymap is durable, and what asks for more.
 pub(super) struct SyncState {
-    /// Log bytes before a record, one in so many bytes.
+    /// Cost of replaying what lies before a record, in bytes; one in so many bytes.
     checkpoints: VecDeque<(Lsn, u64)>,
     checkpoint_bytes: u64,
     total: u64,
@@ -67,20 +71,19 @@ impl SyncState {
         if due {
             self.checkpoints.push_back((lsn, self.total));
         }
-        let bytes = u64::from(record.len) + FRAME;
-        self.total += bytes;
-        self.bytes_since += bytes;
+        self.total += u64::from(record.len) + RECORD_COST;
+        self.bytes_since += u64::from(record.len) + FRAME;
         self.last = Some(record);
     }
 
-    /// Log bytes from a record on, to within a checkpoint.
+    /// Cost of replay from a record on, in bytes, to within a checkpoint.
     fn bytes_from(&self, lsn: Lsn) -> u64 {
         let after = self.checkpoints.partition_point(|(at, _)| *at <= lsn);
         let before = after.checked_sub(1).and_then(|index| self.checkpoints.get(index));
         before.or(self.checkpoints.front()).map_or(0, |(_, bytes)| self.total - bytes)
     }
 
-    /// The LSN that has about so many log bytes after it.
+    /// The LSN after which replay costs about so many bytes.
     pub(super) fn lsn_before_last(&self, bytes: u64) -> Lsn {
         let before = self.checkpoints.partition_point(|(_, at)| self.total - at > bytes);
         before.checked_sub(1).and_then(|index| self.checkpoints.get(index)).map_or(Lsn::ZERO, |(lsn, _)| *lsn)
@@ -98,7 +101,7 @@ impl Shard {
         }
     }
 
-    /// Log bytes that recovery would read if the keymap were synced now.
+    /// What recovery would cost if the keymap were synced now, in bytes.
     pub(super) fn replay_bytes(&self) -> u64 {
         self.pending.first().map_or(0, |(lsn, _)| self.sync.bytes_from(lsn))
     }

@@ -12,6 +12,7 @@ use terrane_keymap::{Input, RowId, RunId};
 use terrane_log::LogReader;
 
 use super::Event;
+use super::trouble::Trouble;
 use super::worker::keymap_failed;
 use crate::engine::{Engine, log_end};
 use crate::runs::{RunError, RunFile, RunWriter};
@@ -111,13 +112,16 @@ pub(super) fn keep(
     jobs: &Receiver<Job>,
     events: &Sender<Event>,
 ) {
+    let (syncs, spills) = (Trouble::new("syncing the keymap"), Trouble::new("spilling"));
     for job in jobs {
         let answer = match job {
             Job::Sync { token, mut mutations } => {
                 mutations.push(log_end::mutation(log.durable()));
-                Some(sync(engine, token, mutations))
+                Some(sync(engine, token, mutations, &syncs))
             }
-            Job::Spill { run, entries, mutations } => Some(spill(engine, runs, run, &entries, mutations)),
+            Job::Spill { run, entries, mutations } => {
+                Some(spill(engine, runs, (run, entries), mutations, &spills))
+            }
             Job::Load { run, after, max } => Some(match runs.load(run, after.as_ref(), max) {
                 Ok((entries, end)) => Input::RunChunk { run, entries, end },
                 Err(error) => {
@@ -137,26 +141,38 @@ pub(super) fn keep(
     }
 }
 
-fn sync(engine: &Engine, token: u64, mutations: Vec<Mutation>) -> Input {
+fn sync(engine: &Engine, token: u64, mutations: Vec<Mutation>, trouble: &Trouble) -> Input {
     match engine.commit(mutations).and_then(|()| engine.view().sync()) {
-        Ok(_) => Input::KeymapSynced { token },
+        Ok(_) => {
+            trouble.works();
+            Input::KeymapSynced { token }
+        }
         Err(error) if !error.is_transient() => keymap_failed(&error),
         Err(error) => {
-            tracing::warn!(%error, "keymap sync failed");
+            trouble.failed(&error);
             Input::KeymapSyncFailed { token }
         }
     }
 }
 
-fn spill(engine: &Engine, runs: &Runs, run: RunId, entries: &[RunEntry], mutations: Vec<Mutation>) -> Input {
-    if let Err(error) = runs.write(run, entries) {
-        tracing::warn!(%error, "spilling failed");
+fn spill(
+    engine: &Engine,
+    runs: &Runs,
+    (run, entries): (RunId, Vec<RunEntry>),
+    mutations: Vec<Mutation>,
+    trouble: &Trouble,
+) -> Input {
+    if let Err(error) = runs.write(run, &entries) {
+        trouble.failed(&error);
         return Input::SpillFailed { run };
     }
     match engine.commit(mutations) {
-        Ok(()) => Input::SpillDone { run },
+        Ok(()) => {
+            trouble.works();
+            Input::SpillDone { run }
+        }
         Err(error) => {
-            tracing::warn!(%error, "spill run not recorded");
+            trouble.failed(&error);
             runs.drop_run(run);
             Input::SpillFailed { run }
         }

@@ -12,6 +12,7 @@
 mod keeper;
 mod log;
 mod owner;
+mod trouble;
 mod worker;
 
 pub(crate) use keeper::Runs;

@@ -188,7 +188,11 @@ impl Owner {
             }
             Request::Commit(mutations, trimmed) => self.job(Job::Commit { mutations, trimmed }),
             Request::Input(input) => inputs.push(input),
-            Request::Ask(question) => question(&mut self.links.shard),
+            Request::Ask(question) => {
+                // In turn: what was told before shows in the answer.
+                self.handle(std::mem::take(inputs));
+                question(&mut self.links.shard);
+            }
             Request::Close => self.closing = true,
         }
     }
@@ -208,6 +212,9 @@ impl Owner {
     /// Every batch that the inputs call applied was committed before they were heard of, so the keymap as of
     /// now shows it.
     fn handle(&mut self, inputs: Vec<Input>) {
+        if inputs.is_empty() {
+            return;
+        }
         let now = self.now();
         let (keymap, runs, nothing) = (self.links.engine.snapshot(), self.links.runs.all(), Overlay::new());
         let layers = runs.iter().map(|run| &**run as &dyn RowReader);

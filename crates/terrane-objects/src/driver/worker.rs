@@ -6,13 +6,14 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, MutexGuard};
 use terrane_keymap::head::RowHead;
-use terrane_keymap::keymap::{Keyspace, Mutation, PlanError, plan};
+use terrane_keymap::keymap::{Keyspace, Mutation, PlanError, Planned, plan};
 use terrane_keymap::reader::ReadError;
-use terrane_keymap::{Batch, Extent, Input, SLOTS};
+use terrane_keymap::{Batch, Extent, Input, SLOTS, Slot};
 use terrane_log::LogReader;
 use terrane_view::ViewError;
 
 use super::Event;
+use super::trouble::Trouble;
 use crate::collect::Dirty;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
@@ -25,6 +26,7 @@ pub(super) struct WorkerContext {
     pub(super) events: Sender<Event>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) dirty: Arc<Dirty>,
+    trouble: Trouble,
     /// One per slot, so that planning and committing are one step even against a worker that was given up.
     pub(super) slots: Vec<Mutex<()>>,
 }
@@ -38,7 +40,8 @@ impl WorkerContext {
         dirty: Arc<Dirty>,
     ) -> Self {
         let slots = (0..SLOTS).map(|_| Mutex::new(())).collect();
-        Self { engine, log, events, metrics, dirty, slots }
+        let trouble = Trouble::new("applying a batch to the keymap");
+        Self { engine, log, events, metrics, dirty, trouble, slots }
     }
 
     /// Commits batches until the channel is closed.
@@ -46,13 +49,14 @@ impl WorkerContext {
         for batch in batches {
             let (id, began, rows) = (batch.id, Instant::now(), batch.rows.len());
             let input = match self.commit(&batch) {
-                Ok(()) => {
+                Ok(unpurged) => {
                     self.metrics.batch_applied(began.elapsed(), rows);
-                    Input::BatchApplied { batch: id }
+                    self.trouble.works();
+                    Input::BatchApplied { batch: id, unpurged }
                 }
                 Err(BatchError::Commit(error)) if !error.is_transient() => keymap_failed(&error),
                 Err(why) => {
-                    tracing::warn!(%why, "keymap batch failed");
+                    self.trouble.failed(&why);
                     Input::BatchFailed { batch: id }
                 }
             };
@@ -62,12 +66,13 @@ impl WorkerContext {
         }
     }
 
-    fn commit(&self, batch: &Batch) -> Result<(), BatchError> {
+    /// Gives the slots that have more to purge.
+    fn commit(&self, batch: &Batch) -> Result<Vec<Slot>, BatchError> {
         let _slots = self.lock_slots(batch);
-        let mutations = mutations(&self.engine, &self.log, batch)?;
-        self.mark_dirty(&mutations);
-        self.engine.commit(mutations)?;
-        Ok(())
+        let planned = planned(&self.engine, &self.log, batch)?;
+        self.mark_dirty(&planned.mutations);
+        self.engine.commit(planned.mutations)?;
+        Ok(planned.unpurged)
     }
 
     fn lock_slots(&self, batch: &Batch) -> Vec<MutexGuard<'_, ()>> {
@@ -91,13 +96,13 @@ pub(super) fn keymap_failed(error: &ViewError) -> Input {
     Input::LogFailed { why: format!("the keymap has failed: {error}").into() }
 }
 
-fn mutations(engine: &Engine, log: &LogReader, batch: &Batch) -> Result<Vec<Mutation>, PlanError> {
+fn planned(engine: &Engine, log: &LogReader, batch: &Batch) -> Result<Planned, PlanError> {
     plan(batch, &engine.snapshot(), &mut |head| extents_of(log, head))
 }
 
 /// Commits a batch while nobody else commits any.
 pub(crate) fn commit(engine: &Engine, log: &LogReader, batch: &Batch) -> Result<(), BatchError> {
-    Ok(engine.commit(mutations(engine, log, batch)?)?)
+    Ok(engine.commit(planned(engine, log, batch)?.mutations)?)
 }
 
 /// Why a batch left no trace.

@@ -76,7 +76,7 @@ fn start(
     for (locator, bytes) in log.iter().filter(|(locator, _)| *locator >= from) {
         recovery.record(*locator, bytes).unwrap();
         while let Some(batch) = recovery.next_batch() {
-            let mutations = plan(&batch, keymap, &mut |_| Ok(Vec::new())).unwrap();
+            let mutations = plan(&batch, keymap, &mut |_| Ok(Vec::new())).unwrap().mutations;
             keymap.commit(mutations);
             recovery.batch_applied(&batch);
         }
@@ -210,9 +210,9 @@ impl Bed {
     /// Commits a batch as a worker does; false if it is fenced.
     pub(super) fn commit(&mut self, batch: &Batch) {
         match plan(batch, &self.keymap, &mut |_| Ok(Vec::new())) {
-            Ok(mutations) => {
-                self.keymap.commit(mutations);
-                self.feed(Input::BatchApplied { batch: batch.id });
+            Ok(planned) => {
+                self.keymap.commit(planned.mutations);
+                self.feed(Input::BatchApplied { batch: batch.id, unpurged: planned.unpurged });
             }
             Err(_) => self.feed(Input::BatchFailed { batch: batch.id }),
         }

@@ -8,7 +8,7 @@ use terrane_keymap::keymap::{KeymapMeta, ReplayPoint, plan};
 use terrane_keymap::reader::{ReadError, RowReader};
 use terrane_keymap::record::{Data, Record, RowState};
 use terrane_keymap::{
-    Batch, Extent, Input, Locator, Lsn, Output, Overlay, Recovery, Shard, Timestamp, View, WorkerId,
+    Batch, Extent, Input, Locator, Lsn, Output, Overlay, Recovery, Shard, Slot, Timestamp, View, WorkerId,
 };
 use terrane_log::{Log, LogConfig, LogError, LogReader, Preallocate, RecordLocator};
 
@@ -183,15 +183,15 @@ pub(super) fn start(
     Ok(Started { machine, replayed, from: from.lsn, found })
 }
 
-/// Commits a batch as a worker does.
+/// Commits a batch as a worker does; gives the slots that have more to purge.
 pub(super) fn commit(
     keymap: &mut Engine,
     reader: &LogReader,
     batch: &Batch,
-) -> Result<(), terrane_keymap::keymap::PlanError> {
-    let mutations = plan(batch, &keymap.current, &mut |head| extents_of(reader, head))?;
-    keymap.commit(mutations);
-    Ok(())
+) -> Result<Vec<Slot>, terrane_keymap::keymap::PlanError> {
+    let planned = plan(batch, &keymap.current, &mut |head| extents_of(reader, head))?;
+    keymap.commit(planned.mutations);
+    Ok(planned.unpurged)
 }
 
 impl Machine {

@@ -41,7 +41,7 @@ pub(super) fn shard(rng: &mut SimRng, plan: &Plan) -> ShardConfig {
         pending_bytes_hard: soft * rng.range(2..12),
         pending_count_hard: 5_000,
         inflight_bytes_max: 40_000,
-        replay_bytes_max: rng.range(4_000..60_000),
+        replay_bytes_max: rng.range(8_000..120_000),
         sync_bytes: *rng.pick(&[2_000, 10_000, 30_000, 1_000_000]),
         sync_interval_ms: *rng.pick(&[200, 500, 60_000]),
         batch_entries_max: rng.range(1..24) as usize,

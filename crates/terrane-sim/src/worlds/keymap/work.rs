@@ -26,13 +26,13 @@ impl History<'_> {
         }
         let committed = commit(&mut self.disks.keymap, &machine.reader, &batch);
         self.context.coverage.hit(match (&committed, zombie) {
-            (Ok(()), false) => "keymap.batch_committed",
-            (Ok(()), true) => "keymap.zombie_committed",
+            (Ok(_), false) => "keymap.batch_committed",
+            (Ok(_), true) => "keymap.zombie_committed",
             (Err(_), true) => "keymap.zombie_fenced",
             (Err(_), false) => "keymap.batch_refused",
         });
         match committed {
-            Ok(()) => self.feed(Input::BatchApplied { batch: id }),
+            Ok(unpurged) => self.feed(Input::BatchApplied { batch: id, unpurged }),
             Err(PlanError::Fenced { .. }) => self.feed(Input::BatchFailed { batch: id }),
             Err(error) => Err(Violation(format!("a batch cannot be planned: {error}"))),
         }
