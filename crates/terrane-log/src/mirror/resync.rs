@@ -180,8 +180,8 @@ impl Resync {
         if self.finished {
             return Ok(false);
         }
-        if mirror.has_failed(self.drive) {
-            return Err(failed("follow the log", io::Error::other("it failed meanwhile")));
+        if let Some(why) = mirror.failure(self.drive) {
+            return Err(failed("follow the log", io::Error::other(why)));
         }
         if self.current.is_some() {
             self.copy_piece().map_err(|e| failed("copy a file", e))?;
@@ -252,10 +252,8 @@ impl Resync {
             self.disk.sync_dir()?;
         }
         let _changing = mirror.change.lock();
-        let gone = || io::Error::other("it failed meanwhile");
-        if mirror.has_failed(self.drive) {
-            return Err(gone());
-        }
+        let check = || mirror.failure(self.drive).map_or(Ok(()), |why| Err(io::Error::other(why)));
+        check()?;
         let mut next = (*mirror.set()).clone();
         next.joining = None;
         next.members.push(self.drive);
@@ -263,7 +261,7 @@ impl Resync {
         mirror.commit(next, Some(self.drive))?;
         self.finished = true;
         mirror.drives[self.drive].now.write().idle = DriveState::Stale;
-        if mirror.set().members.contains(&self.drive) { Ok(()) } else { Err(gone()) }
+        check()
     }
 }
 

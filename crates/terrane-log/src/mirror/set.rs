@@ -114,6 +114,11 @@ impl Inner {
         self.drives[drive].now.read().failed.is_some()
     }
 
+    /// Why a drive failed, if it did.
+    pub(super) fn failure(&self, drive: usize) -> Option<String> {
+        self.drives[drive].now.read().failed.clone()
+    }
+
     /// Notes that a drive failed. It leaves the set with the next [`Inner::settle`], which must come before any success
     /// is reported.
     pub(super) fn fail(&self, drive: usize, doing: &str, error: &io::Error) {
@@ -154,7 +159,12 @@ impl Inner {
         let mut answer = Ok(());
         for (drive, outcome) in outcomes {
             match outcome {
-                Err(error) if !member(drive) => self.fail(drive, doing, &error),
+                Err(error) if !member(drive) => {
+                    // What no member could do, it need not.
+                    if any_alive {
+                        self.fail(drive, doing, &error);
+                    }
+                }
                 Err(error) if full(&error) => answer = Err(error),
                 Err(error) if any_alive => self.fail(drive, doing, &error),
                 Err(error) if answer.is_ok() => answer = Err(error),
