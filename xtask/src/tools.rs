@@ -9,8 +9,17 @@ use anyhow::{Context, Result, bail};
 use crate::sh;
 
 /// Debian packages that the tests need, each with a program that shows whether it is there.
-const DEBIAN: &[(&str, &str)] =
-    &[("postgresql", "initdb"), ("python3", "python3"), ("python3-venv", "python3"), ("mount", "mount")];
+const DEBIAN: &[(&str, &str)] = &[
+    ("e2fsprogs", "mkfs.ext4"),
+    ("fio", "fio"),
+    ("libnbd-bin", "nbdcopy"),
+    ("mount", "mount"),
+    ("postgresql", "initdb"),
+    ("python3", "python3"),
+    ("python3-libnbd", "nbdsh"),
+    ("python3-venv", "python3"),
+    ("qemu-utils", "qemu-img"),
+];
 
 /// Directories in which Debian keeps programs that are not in `PATH`.
 fn find_program(program: &str) -> Option<PathBuf> {
