@@ -22,8 +22,10 @@ pub(crate) trait Filtered {
     /// The values of a documented attribute, as text; none if the resource has no such thing.
     fn attribute(&self, name: &str) -> Vec<Cow<'_, str>>;
 
-    /// Its tags.
-    fn tags(&self) -> &Tags;
+    /// Its tags, for `tag:KEY` and `tag-key`.
+    fn tags(&self) -> Option<&Tags> {
+        None
+    }
 }
 
 /// The filters of a request, checked.
@@ -77,10 +79,10 @@ impl Filters {
 impl Checked {
     fn passes(&self, resource: &impl Filtered) -> bool {
         let any = |value: &str| self.patterns.iter().any(|pattern| pattern.matches(value));
-        match self.name.strip_prefix(TAG) {
-            Some(key) => resource.tags().get(key).is_some_and(|value| any(value)),
-            None if self.name == "tag-key" => resource.tags().keys().any(|key| any(key)),
-            None => resource.attribute(&self.name).iter().any(|value| any(value)),
+        match (resource.tags(), self.name.strip_prefix(TAG)) {
+            (Some(tags), Some(key)) => tags.get(key).is_some_and(|value| any(value)),
+            (Some(tags), None) if self.name == "tag-key" => tags.keys().any(|key| any(key)),
+            _ => resource.attribute(&self.name).iter().any(|value| any(value)),
         }
     }
 }

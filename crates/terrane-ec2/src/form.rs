@@ -143,10 +143,13 @@ impl Node {
 
     /// A parameter that must be there.
     pub(crate) fn required<T: FromForm>(&mut self, name: &str) -> Result<T, Ec2Error> {
-        match self.children.remove(name) {
-            Some(node) => T::from_node(node),
-            None if self.path.is_empty() => Err(Ec2Error::missing(name)),
-            None => Err(Ec2Error::missing(format_args!("{}.{name}", self.path))),
+        self.optional(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    fn missing(&self, name: &str) -> Ec2Error {
+        match self.path.as_str() {
+            "" => Ec2Error::missing(name),
+            path => Ec2Error::missing(format_args!("{path}.{name}")),
         }
     }
 
@@ -180,6 +183,12 @@ impl Node {
         }
         members.sort_by_key(|(number, _)| *number);
         members.into_iter().map(|(_, child)| T::from_node(child)).collect()
+    }
+
+    /// As [`Self::list`], of at least one member.
+    pub(crate) fn required_list<T: FromForm>(&mut self, name: &str) -> Result<Vec<T>, Ec2Error> {
+        let list = self.list(name)?;
+        if list.is_empty() { Err(self.missing(name)) } else { Ok(list) }
     }
 
     /// Refuses what has not been read.

@@ -5,9 +5,12 @@ pub mod dto;
 mod error;
 mod filter;
 pub mod form;
+mod front;
+pub mod model;
 pub mod operation;
 mod page;
 pub mod service;
 pub mod xml;
 
 pub use error::Ec2Error;
+pub use front::{Call, Ec2, Ec2Config};

@@ -1,5 +1,8 @@
 //! Pages of listings: `MaxResults` and an opaque `NextToken`.
 
+use std::fmt;
+
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -15,6 +18,21 @@ pub(crate) const IDS_MAX: usize = 1000;
 /// Version of what a token holds.
 const TOKEN_VERSION: u8 = 1;
 
+/// What a listing is read from, in the order of identifiers.
+#[async_trait]
+pub(crate) trait Source: Sync {
+    /// What tells items apart and orders them; its text is what tokens hold.
+    type Id: fmt::Display + Send + Sync;
+    /// What is listed.
+    type Item: Send;
+
+    /// Those after this one, at most so many; fewer mean that there are no more.
+    async fn fetch(&self, after: Option<&Self::Id>, limit: usize) -> Result<Vec<Self::Item>, ServiceError>;
+
+    /// An item's place in the order.
+    fn id(&self, item: &Self::Item) -> Self::Id;
+}
+
 /// Which page is wanted.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Page<Id> {
@@ -24,7 +42,7 @@ pub(crate) struct Page<Id> {
     pub(crate) limit: usize,
 }
 
-impl<Id> Page<Id> {
+impl<Id: fmt::Display> Page<Id> {
     /// Reads `NextToken` and `MaxResults`. More than can be had means as many as can be had.
     ///
     /// # Errors
@@ -50,26 +68,22 @@ impl<Id> Page<Id> {
     /// The first so many that pass, and the token of the page after them, if there are more.
     ///
     /// # Errors
-    /// What `fetch` meets.
-    pub(crate) async fn fill<T>(
+    /// What the source meets.
+    pub(crate) async fn fill<S: Source<Id = Id>>(
         self,
-        fetch: impl AsyncFn(Option<&Id>, usize) -> Result<Vec<T>, ServiceError>,
-        key: impl Fn(&T) -> Id,
-        passes: impl Fn(&T) -> bool,
-    ) -> Result<(Vec<T>, Option<String>), Ec2Error>
-    where
-        Id: std::fmt::Display,
-    {
-        let mut found: Vec<T> = Vec::new();
+        source: &S,
+        passes: impl Fn(&S::Item) -> bool,
+    ) -> Result<(Vec<S::Item>, Option<String>), Ec2Error> {
+        let mut found: Vec<S::Item> = Vec::new();
         let mut after = self.after;
         loop {
-            let batch = fetch(after.as_ref(), RESULTS_MAX).await?;
+            let batch = source.fetch(after.as_ref(), RESULTS_MAX).await?;
             let is_last = batch.len() < RESULTS_MAX;
-            after = batch.last().map(&key);
+            after = batch.last().map(|item| source.id(item));
             found.extend(batch.into_iter().filter(&passes));
             if found.len() > self.limit {
                 found.truncate(self.limit);
-                let token = found.last().map(|last| token(&key(last).to_string()));
+                let token = found.last().map(|last| token(&source.id(last).to_string()));
                 return Ok((found, token));
             }
             if is_last {
@@ -110,6 +124,23 @@ pub(crate) fn not_with_ids(
 mod tests {
     use super::*;
 
+    /// 0 to 2,499.
+    struct Numbers;
+
+    #[async_trait]
+    impl Source for Numbers {
+        type Id = u32;
+        type Item = u32;
+
+        async fn fetch(&self, after: Option<&u32>, limit: usize) -> Result<Vec<u32>, ServiceError> {
+            Ok((after.map_or(0, |after| after + 1)..2500).take(limit).collect())
+        }
+
+        fn id(&self, item: &u32) -> u32 {
+            *item
+        }
+    }
+
     fn page(token: Option<&str>, results: Option<i32>) -> Result<Page<u32>, &'static str> {
         Page::of(token, results, |text| text.parse().ok()).map_err(|error| error.code())
     }
@@ -129,16 +160,11 @@ mod tests {
 
     #[tokio::test]
     async fn pages_are_complete_and_end() {
-        let numbers: Vec<u32> = (0..2500).collect();
-        let fetch = async |after: Option<&u32>, limit: usize| {
-            let rest = numbers.iter().copied().filter(|n| after.is_none_or(|after| n > after));
-            Ok(rest.take(limit).collect::<Vec<u32>>())
-        };
         for limit in [5, 7, 500, 1000] {
             let (mut seen, mut next) = (Vec::new(), None);
             loop {
                 let page: Page<u32> = Page::of(next.as_deref(), Some(limit), |t| t.parse().ok()).unwrap();
-                let (found, token) = page.fill(fetch, |n| *n, |n| n % 3 == 0).await.unwrap();
+                let (found, token) = page.fill(&Numbers, |n| n % 3 == 0).await.unwrap();
                 assert!(found.len() <= limit as usize);
                 seen.extend(found);
                 next = token;

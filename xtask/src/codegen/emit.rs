@@ -135,6 +135,8 @@ struct Field<'a> {
 enum Kind {
     Required,
     Optional,
+    /// Of requests: must have members.
+    RequiredList,
     /// Of requests: empty is the same as not there.
     List,
     /// Of answers alone: empty is not the same as not there.
@@ -158,7 +160,7 @@ fn structure(text: &mut String, model: &Model, name: &str, shape: &Shape, uses: 
         let kind = match field.kind {
             Kind::Required => value.clone(),
             Kind::Optional => format!("Option<{value}>"),
-            Kind::List => format!("Vec<{value}>"),
+            Kind::List | Kind::RequiredList => format!("Vec<{value}>"),
             Kind::OptionalList => format!("Option<Vec<{value}>>"),
         };
         _ = writeln!(text, "    /// {doc}\n    pub {}: {kind},", field.name);
@@ -189,7 +191,11 @@ fn field<'a>(
         Kind::Optional
     };
     if shape.kind == "list" {
-        kind = if uses.in_requests { Kind::List } else { Kind::OptionalList };
+        kind = match kind {
+            Kind::Required => Kind::RequiredList,
+            _ if uses.in_requests => Kind::List,
+            _ => Kind::OptionalList,
+        };
         let member = shape.member.as_ref().context("a list has members")?;
         item = member.name_in_answer("member").to_owned();
         shape_name = &member.shape;
@@ -225,6 +231,7 @@ fn from_form(text: &mut String, name: &str, fields: &[Field<'_>]) {
             (Kind::Optional, Some((min, max))) => {
                 format!("node.optional_in({parameter:?}, {min}, {max})?")
             }
+            (Kind::RequiredList, _) => format!("node.required_list({parameter:?})?"),
             (Kind::List | Kind::OptionalList, _) => format!("node.list({parameter:?})?"),
         };
         _ = writeln!(text, "{}: {read},", field.name);
@@ -240,7 +247,7 @@ fn to_xml(text: &mut String, name: &str, fields: &[Field<'_>]) {
         _ = match kind {
             Kind::Required => writeln!(text, "xml.field({element:?}, &self.{name});"),
             Kind::Optional => writeln!(text, "xml.optional({element:?}, self.{name}.as_ref());"),
-            Kind::List => writeln!(text, "xml.list({element:?}, {item:?}, &self.{name});"),
+            Kind::List | Kind::RequiredList => writeln!(text, "xml.list({element:?}, {item:?}, &self.{name});"),
             Kind::OptionalList => {
                 writeln!(text, "xml.optional_list({element:?}, {item:?}, self.{name}.as_ref());")
             }

@@ -262,7 +262,7 @@ impl FromForm for DisableFastSnapshotRestoresRequest {
             availability_zone_ids: node.list("AvailabilityZoneId")?,
             availability_zones: node.list("AvailabilityZone")?,
             dry_run: node.optional("DryRun")?,
-            source_snapshot_ids: node.list("SourceSnapshotId")?,
+            source_snapshot_ids: node.required_list("SourceSnapshotId")?,
         };
         node.finish()?;
         Ok(this)
@@ -405,7 +405,7 @@ impl FromForm for EnableFastSnapshotRestoresRequest {
             availability_zone_ids: node.list("AvailabilityZoneId")?,
             availability_zones: node.list("AvailabilityZone")?,
             dry_run: node.optional("DryRun")?,
-            source_snapshot_ids: node.list("SourceSnapshotId")?,
+            source_snapshot_ids: node.required_list("SourceSnapshotId")?,
         };
         node.finish()?;
         Ok(this)

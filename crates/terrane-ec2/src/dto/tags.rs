@@ -23,8 +23,8 @@ impl FromForm for CreateTagsRequest {
     fn from_node(mut node: Node) -> Result<Self, Ec2Error> {
         let this = Self {
             dry_run: node.optional("DryRun")?,
-            resources: node.list("ResourceId")?,
-            tags: node.list("Tag")?,
+            resources: node.required_list("ResourceId")?,
+            tags: node.required_list("Tag")?,
         };
         node.finish()?;
         Ok(this)
@@ -46,7 +46,7 @@ impl FromForm for DeleteTagsRequest {
     fn from_node(mut node: Node) -> Result<Self, Ec2Error> {
         let this = Self {
             dry_run: node.optional("DryRun")?,
-            resources: node.list("ResourceId")?,
+            resources: node.required_list("ResourceId")?,
             tags: node.list("Tag")?,
         };
         node.finish()?;

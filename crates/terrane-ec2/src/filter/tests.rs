@@ -18,8 +18,8 @@ impl Filtered for Thing {
         }
     }
 
-    fn tags(&self) -> &Tags {
-        &self.0
+    fn tags(&self) -> Option<&Tags> {
+        Some(&self.0)
     }
 }
 

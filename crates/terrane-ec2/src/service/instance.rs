@@ -23,6 +23,9 @@ pub enum InstanceState {
     Terminated,
 }
 
+/// The type of a registered machine.
+pub const HOST: &str = "terrane.host";
+
 /// A machine that volumes attach to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
@@ -30,7 +33,7 @@ pub struct Instance {
     pub id: InstanceId,
     /// Where it is.
     pub zone: Zone,
-    /// What it is: `terrane.host` for a registered machine.
+    /// What it is: [`HOST`] for a registered machine.
     pub kind: String,
     /// Whether it runs.
     pub state: InstanceState,
