@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use terrane_keymap::Extent;
+use terrane_log::LogError;
 use tokio::sync::Notify;
 
 use crate::collect;
@@ -102,7 +103,36 @@ async fn pass(store: &Arc<Store>) -> Result<()> {
         };
     });
     drop(store.data.damage().take());
+    let scrubbed = store.clone();
+    let log = tokio::task::spawn_blocking(move || scrub_log(&scrubbed));
+    log.await.map_err(|e| ObjectError::Unavailable(e.to_string()))?;
     mend(store, segments).await
+}
+
+/// Verifies the log on all its drives.
+fn scrub_log(store: &Store) {
+    let mut pace = Pace::new(store.config.scrub_bytes_per_second);
+    for segment in store.driver.reader.segments() {
+        if *store.closing.borrow() {
+            return;
+        }
+        match store.driver.reader.scrub_segment(segment.id) {
+            Ok(report) => {
+                store.scrubber.change(|status| {
+                    status.bytes += report.bytes;
+                    status.repaired_blocks += report.healed;
+                });
+                store.metrics.scrubbed_bytes.inc_by(report.bytes);
+                pace.wait(report.bytes);
+            }
+            // Compaction has removed it meanwhile.
+            Err(LogError::NotFound { .. }) => {}
+            Err(error) => {
+                tracing::error!(%error, segment = segment.id, "scrubbing the log");
+                store.scrubber.change(|status| status.problem = Some(error.to_string()));
+            }
+        }
+    }
 }
 
 /// Mends segments, in batches, between rounds of collection.

@@ -210,7 +210,9 @@ fn rack(dir: &std::path::Path, drives: usize, segment_bytes: u64) -> DataStore {
     let main = dir.join("own");
     std::fs::create_dir_all(&main).unwrap();
     let drives: Vec<_> = (0..drives).map(|n| dir.join(format!("drive-{n}"))).collect();
-    over(DriveSet::open(&drives, &main).unwrap(), segment_bytes)
+    let set = DriveSet::open(&drives, &main).unwrap();
+    set.settle(&main).unwrap();
+    over(set, segment_bytes)
 }
 
 async fn write_as(store: &DataStore, redundancy: Redundancy, body: &[u8]) -> StagedExtents {
@@ -268,7 +270,7 @@ proptest! {
             }
             // A store that has nothing open.
             let live = [first.extents()[0], extent].into();
-            (std::mem::forget(first), std::mem::forget(staged));
+            [first, staged].into_iter().for_each(std::mem::forget);
             drop(store);
             let store = rack(dir.path(), redundancy.shards() + 1, 64 * MIB as u64);
             for (a, b) in &ranges {

@@ -13,15 +13,17 @@
 //! which carries no identity and never leaves.
 
 mod identity;
+mod log;
 mod open;
 
 pub(crate) use identity::Identity;
+pub(crate) use log::LogMirror;
 pub use open::DriveError;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -84,6 +86,14 @@ impl Drive {
         *self.state.lock() == State::Live
     }
 
+    /// Why it is not in use, if it is not.
+    pub(crate) fn cause(&self) -> Option<String> {
+        match &*self.state.lock() {
+            State::Live => None,
+            State::Missing(cause) | State::Failed(cause) => Some(cause.clone()),
+        }
+    }
+
     /// A write or sync failed: what the drive holds of it is unknown. It leaves the set, if it is one of several.
     pub(crate) fn fail(&self, error: &io::Error) {
         self.errors.fetch_add(1, Ordering::Relaxed);
@@ -129,9 +139,10 @@ impl Drive {
 /// All drives of a store.
 pub(crate) struct DriveSet {
     drives: Vec<Arc<Drive>>,
-    store: u64,
-    home: PathBuf,
-    record: Mutex<Identity>,
+    /// Where keymap and runs are, once that is settled.
+    home: OnceLock<PathBuf>,
+    /// What all drives say of the store; `None` without identities.
+    record: Option<Mutex<Identity>>,
     rotation: AtomicUsize,
 }
 
@@ -139,14 +150,8 @@ impl DriveSet {
     /// A store in one directory.
     pub(crate) fn plain(dir: &Path) -> Self {
         let drive = Arc::new(Drive::new(0, dir.to_owned(), false));
-        let record = Identity { store: 0, drive: 0, home: 0, generation: 0 };
-        Self {
-            drives: vec![drive],
-            store: 0,
-            home: dir.to_owned(),
-            record: Mutex::new(record),
-            rotation: AtomicUsize::new(0),
-        }
+        let home = OnceLock::from(dir.to_owned());
+        Self { drives: vec![drive], home, record: None, rotation: AtomicUsize::new(0) }
     }
 
     /// Drives, configured ones, whatever their state.
@@ -156,7 +161,7 @@ impl DriveSet {
 
     /// Whether this is one directory without identity.
     pub(crate) fn is_plain(&self) -> bool {
-        self.store == 0
+        self.record.is_none()
     }
 
     /// All drives in the order of the configuration.
@@ -170,7 +175,7 @@ impl DriveSet {
 
     /// Where keymap and runs are.
     pub(crate) fn home(&self) -> &Path {
-        &self.home
+        self.home.get().expect("a set is settled before it is asked for its home")
     }
 
     /// Drives that hold, or are to hold, a copy of the log.

@@ -3,8 +3,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -59,10 +59,10 @@ pub enum DriveError {
     NoneThere,
     /// Objects lie where a store without drives keeps them.
     #[error(
-        "{} holds objects of a store without drives, which stays one: make a new store and copy the buckets",
+        "{} holds the objects of a store without drives: name it as the first of the drives to go on with them",
         .0.display()
     )]
-    WithoutDrives(PathBuf),
+    Unlisted(PathBuf),
     /// No such drive, or one that is in use.
     #[error("{0}")]
     NotReplaceable(String),
@@ -118,16 +118,19 @@ impl DriveSet {
         // Nothing was ever written: what has no identity yet is a drive whose making was cut short.
         let is_new = written.filter(|(_, identity)| identity.is_some()).all(|(drive, _)| !used(drive));
         if let Some(store) = store.filter(|_| anchor.is_some() || !is_new) {
-            return Self::recognise(found, store, main);
+            return Self::recognise(found, store);
         }
-        if holds_files(&main.join("log")) {
-            return Err(DriveError::WithoutDrives(main.to_owned()));
+        let first_is_main = same(&dirs[0], main);
+        if holds_files(&main.join("log")) && !first_is_main {
+            return Err(DriveError::Unlisted(main.to_owned()));
         }
         let store = store.unwrap_or_else(new_id);
         let fresh: Vec<usize> = (0..dirs.len()).filter(|n| found.identities[*n].is_none()).collect();
         for number in &fresh {
             let root = &found.drives[*number].root;
-            if !is_empty(root).map_err(at(root))? {
+            // The directory of a store without drives may become its first drive, with all that it holds.
+            let adopted = *number == 0 && first_is_main;
+            if !adopted && !is_empty(root).map_err(at(root))? {
                 return Err(DriveError::NotEmpty(root.clone()));
             }
         }
@@ -141,22 +144,35 @@ impl DriveSet {
             *drive.state.lock() = State::Live;
         }
         Identity { drive: 0, ..record }.write(&own).map_err(at(&own))?;
-        Self::recognise(found, store, main)
+        Self::recognise(found, store)
     }
 
-    fn recognise(found: Found, store: u64, main: &Path) -> Result<Self, DriveError> {
+    fn recognise(found: Found, store: u64) -> Result<Self, DriveError> {
         let Found { drives, identities } = found;
         let newest = identities.iter().flatten().max_by_key(|identity| identity.generation);
-        let Some(mut record) = newest.copied() else { return Err(DriveError::NoneThere) };
+        let Some(newest) = newest.copied() else { return Err(DriveError::NoneThere) };
         for (drive, identity) in drives.iter().zip(&identities) {
             drive.id.store(identity.map_or(0, |identity| identity.drive), Ordering::Relaxed);
         }
-        let live = || drives.iter().filter(|drive| drive.is_live());
-        let home = live().find(|drive| drive.id.load(Ordering::Relaxed) == record.home);
-        let home = match (home, live().next()) {
+        Ok(Self {
+            drives: drives.into_iter().map(Arc::new).collect(),
+            home: OnceLock::new(),
+            record: Some(Mutex::new(Identity { store, drive: 0, ..newest })),
+            rotation: AtomicUsize::new(0),
+        })
+    }
+
+    /// Decides which drive holds keymap and runs, and has all say so: where they were, if that drive is in use; else they are
+    /// made anew on another. To be called when it is certain that the store starts.
+    pub(crate) fn settle(&self, main: &Path) -> Result<(), DriveError> {
+        let Some(record) = &self.record else { return Ok(()) };
+        let mut record = record.lock();
+        let is_home = |drive: &&Arc<Drive>| drive.id.load(Ordering::Relaxed) == record.home;
+        let home = match (self.live().find(is_home), self.live().next()) {
             (Some(home), _) => home.root.clone(),
             (None, Some(next)) => {
-                tracing::warn!(drive = %next.root.display(), "the keymap's drive is lost: it is made anew on another");
+                let drive = next.root.display();
+                tracing::warn!(%drive, "the keymap's drive is lost: it is made anew on another");
                 record.home = next.id.load(Ordering::Relaxed);
                 record.generation += 1;
                 for old in ["keymap", "runs"].map(|part| next.root.join(part)) {
@@ -169,29 +185,22 @@ impl DriveSet {
             }
             (None, None) => return Err(DriveError::NoneThere),
         };
-        let set = Self {
-            drives: drives.into_iter().map(Arc::new).collect(),
-            store,
-            home,
-            record: Mutex::new(Identity { store, drive: 0, ..record }),
-            rotation: AtomicUsize::new(0),
-        };
-        set.write_records(main)?;
-        Ok(set)
+        self.write_records(&record, &home, main)?;
+        let _ = self.home.set(home);
+        Ok(())
     }
 
     /// Has every live drive, and the store's own directory, say where the home is.
-    fn write_records(&self, main: &Path) -> Result<(), DriveError> {
-        let record = *self.record.lock();
+    fn write_records(&self, record: &Identity, home: &Path, main: &Path) -> Result<(), DriveError> {
         let own = main.join(ANCHOR);
         record.write(&own).map_err(at(&own))?;
         for drive in &self.drives {
-            let identity = Identity { drive: drive.id.load(Ordering::Relaxed), ..record };
+            let identity = Identity { drive: drive.id.load(Ordering::Relaxed), ..*record };
             if drive.is_live()
                 && let Err(error) = identity.write(&drive.root)
             {
                 drive.fail(&error);
-                if drive.is_live() || drive.root == self.home {
+                if drive.is_live() || drive.root == home {
                     return Err(at(&drive.root)(error));
                 }
             }
@@ -219,7 +228,8 @@ impl DriveSet {
             return Err(DriveError::NotEmpty(path.to_owned()));
         }
         let id = new_id();
-        let record = Identity { drive: id, ..*self.record.lock() };
+        let Some(record) = &self.record else { return refuse("this store has no drives".into()) };
+        let record = Identity { drive: id, ..*record.lock() };
         record.write(&drive.root).map_err(at(path))?;
         fs::create_dir_all(drive.data_dir()).map_err(at(path))?;
         drive.id.store(id, Ordering::Relaxed);

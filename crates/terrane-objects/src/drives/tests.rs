@@ -20,7 +20,9 @@ fn rig() -> Rig {
 
 impl Rig {
     fn open(&self) -> Result<DriveSet, DriveError> {
-        DriveSet::open(&self.drives, &self.main)
+        let set = DriveSet::open(&self.drives, &self.main)?;
+        set.settle(&self.main)?;
+        Ok(set)
     }
 
     /// Makes the store one that has been written to.
@@ -79,7 +81,11 @@ fn foreign_copied_and_filled_directories_are_refused() {
     let plain = self::rig();
     fs::create_dir(plain.main.join("log")).unwrap();
     fs::write(plain.main.join("log/segment"), b"records").unwrap();
-    assert!(matches!(plain.open(), Err(DriveError::WithoutDrives(_))));
+    assert!(matches!(plain.open(), Err(DriveError::Unlisted(_))));
+    let adopting = [plain.main.clone(), plain.drives[0].clone()];
+    let set = DriveSet::open(&adopting, &plain.main).unwrap();
+    set.settle(&plain.main).unwrap();
+    assert_eq!((states(&set), set.home()), (vec![Live, Live], &*plain.main));
 }
 
 #[test]
@@ -116,6 +122,9 @@ fn the_home_moves_when_its_drive_is_lost_and_an_old_one_does_not_come_back() {
     }
     let away = rig.main.join("away");
     fs::rename(&rig.drives[0], &away).unwrap();
+    // A start that goes no further changes nothing.
+    drop(DriveSet::open(&rig.drives, &rig.main).unwrap());
+    assert!(rig.drives[1].join("keymap").exists());
     assert_eq!(rig.open().unwrap().home(), rig.drives[1]);
     assert!(!rig.drives[1].join("keymap").exists(), "what lay there is not the latest");
     fs::rename(&away, &rig.drives[0]).unwrap();

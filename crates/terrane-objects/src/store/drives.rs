@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Store;
+use crate::drives::LogMirror;
 use crate::redundancy::Redundancy;
 use crate::service::*;
 
@@ -36,11 +37,20 @@ impl Store {
     /// All drives and the scrubber.
     pub(crate) fn drives_status(&self) -> DrivesStatus {
         let mut drives = self.data.drives().status();
+        let logs = self.mirror.as_ref().map(LogMirror::words).unwrap_or_default();
         for drive in &mut drives {
             drive.data_bytes = self.data.bytes_on(drive.number);
+            drive.log = logs.get(drive.number).map(|word| (*word).to_owned());
         }
         let degraded = self.data.segments().iter().filter(|s| s.missing_shards > 0).count();
         DrivesStatus { drives, degraded_segments: degraded as u64, scrub: self.scrubber.status() }
+    }
+
+    /// Has the log copied, in the background, to drives in use that lack some of it.
+    pub(super) fn catch_up(&self) {
+        if let Some(mirror) = self.mirror.clone() {
+            drop(tokio::task::spawn_blocking(move || mirror.catch_up()));
+        }
     }
 
     /// Takes an empty directory into use in a missing drive's place, and has shards rebuilt on it.
@@ -52,6 +62,7 @@ impl Store {
         let drive = replaced.map_err(|error| ObjectError::Refused(error.to_string()))?;
         tracing::info!(drive = %drive.root().display(), "a drive was taken into use");
         self.space.poll();
+        self.catch_up();
         self.scrubber.ask();
         Ok(())
     }

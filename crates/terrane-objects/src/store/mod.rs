@@ -26,6 +26,7 @@ use crate::config::ObjectsConfig;
 use crate::convert;
 use crate::data::{DataStore, StagedExtents};
 use crate::driver::Driver;
+use crate::drives::LogMirror;
 use crate::metrics::Metrics;
 use crate::scrub::Scrubber;
 use crate::service::{BucketInfo, ObjectError, Result};
@@ -44,6 +45,8 @@ pub use open::OpenError;
 pub(crate) struct Store {
     pub(crate) driver: Driver,
     pub(crate) data: DataStore,
+    /// The log's drives, where there are several.
+    pub(crate) mirror: Option<LogMirror>,
     pub(crate) space: Arc<SpaceGuard>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) dirty: Arc<Dirty>,

@@ -22,7 +22,7 @@ use crate::config::ObjectsConfig;
 use crate::convert;
 use crate::data::{DataConfig, DataStore};
 use crate::driver::{self, Driver, Parts, Runs};
-use crate::drives::{DriveError, DriveSet, DrivesSpace};
+use crate::drives::{DriveError, DriveSet, DrivesSpace, LogMirror};
 use crate::engine::{Engine, log_end};
 use crate::metrics::Metrics;
 use crate::runs::RunError;
@@ -104,6 +104,7 @@ impl ObjectStore {
         let opened = tokio::task::spawn_blocking(move || open(config, metrics)).await;
         let store = opened.map_err(|e| OpenError::Io { path: dir, source: std::io::Error::other(e) })??;
         let store = Arc::new(store);
+        store.catch_up();
         let tasks = [
             tokio::spawn(collect::run(store.clone())),
             tokio::spawn(crate::scrub::run(store.clone())),
@@ -138,16 +139,43 @@ impl ObjectStore {
     }
 }
 
+/// What a store lies on.
+struct Disks {
+    drives: Arc<DriveSet>,
+    mirror: Option<LogMirror>,
+    log: Arc<dyn Disk>,
+}
+
+impl Disks {
+    fn open(config: &ObjectsConfig) -> Result<Self, OpenError> {
+        let drives = match config.drives.as_slice() {
+            [] => DriveSet::plain(&config.dir),
+            drives => DriveSet::open(drives, &config.dir)?,
+        };
+        let (mirror, log) = match &config.log_disk {
+            Some(disk) => (None, disk.clone()),
+            None if drives.is_plain() => {
+                let dir = config.dir.join("log");
+                let disk = FsDisk::open(&dir).map_err(|source| OpenError::Io { path: dir, source })?;
+                (None, disk as Arc<dyn Disk>)
+            }
+            None => {
+                let mirror = LogMirror::open(&drives, config.accept_missing_drives)?;
+                (Some(mirror.clone()), mirror.disk())
+            }
+        };
+        drives.settle(&config.dir)?;
+        Ok(Self { drives: Arc::new(drives), mirror, log })
+    }
+}
+
 fn open(config: ObjectsConfig, metrics: Arc<Metrics>) -> Result<Store, OpenError> {
     let io = |path: &PathBuf| {
         let path = path.clone();
         move |source| OpenError::Io { path, source }
     };
     std::fs::create_dir_all(&config.dir).map_err(io(&config.dir))?;
-    let drives = Arc::new(match config.drives.as_slice() {
-        [] => DriveSet::plain(&config.dir),
-        drives => DriveSet::open(drives, &config.dir)?,
-    });
+    let Disks { drives, mirror, log } = Disks::open(&config)?;
     let probe = config.space.clone().unwrap_or_else(|| Arc::new(DrivesSpace(drives.clone())));
     let space = Arc::new(SpaceGuard::new(probe, config.reserve_bytes));
     let names: Vec<&str> = terrane_keymap::keymap::Keyspace::ALL.iter().map(|k| k.name()).collect();
@@ -163,8 +191,7 @@ fn open(config: ObjectsConfig, metrics: Arc<Metrics>) -> Result<Store, OpenError
     let data_config =
         DataConfig { segment_bytes: config.data_segment_bytes, leases_max: config.uploads_max.max(1) };
     let data = DataStore::open(drives, data_config, space.clone()).map_err(io(&config.dir))?;
-    let disk = log_disk(&config, data.drives())?;
-    let start = |engine: &Engine| start(&config, engine, &data, disk.clone());
+    let start = |engine: &Engine| start(&config, engine, &data, log.clone());
     let (shard, log, runs) = match start(&engine) {
         Ok(started) => started,
         Err(StartError::Fatal(error)) => return Err(error),
@@ -191,16 +218,20 @@ fn open(config: ObjectsConfig, metrics: Arc<Metrics>) -> Result<Store, OpenError
     let (closing, _) = watch::channel(false);
     let (buckets, tasks) = (super::buckets::BucketCache::default(), Mutex::default());
     let (collecting, scrubber) = (tokio::sync::Mutex::new(()), Scrubber::default());
-    Ok(Store { driver, data, space, metrics, dirty, config, buckets, closing, collecting, scrubber, tasks })
-}
-
-/// Where the log lies.
-fn log_disk(config: &ObjectsConfig, drives: &DriveSet) -> Result<Arc<dyn Disk>, OpenError> {
-    if let Some(disk) = config.log_disk.clone() {
-        return Ok(disk);
-    }
-    let dir = drives.home().join("log");
-    Ok(FsDisk::open(&dir).map_err(|source| OpenError::Io { path: dir, source })?)
+    Ok(Store {
+        driver,
+        data,
+        mirror,
+        space,
+        metrics,
+        dirty,
+        config,
+        buckets,
+        closing,
+        collecting,
+        scrubber,
+        tasks,
+    })
 }
 
 fn shard_config(config: &ObjectsConfig, start: u32) -> ShardConfig {

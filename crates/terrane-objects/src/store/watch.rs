@@ -27,6 +27,12 @@ pub(super) async fn run(store: Arc<Store>) {
 /// What the metrics should say of the drives.
 fn look_at_drives(store: &Store) {
     let metrics = &store.metrics.drives;
+    if let Some(mirror) = &store.mirror {
+        mirror.share_failures();
+        let (healed, read_around) = mirror.counts();
+        raise(&metrics.log_healed, healed);
+        raise(&metrics.log_reads_around, read_around);
+    }
     let status = store.drives_status();
     for drive in status.drives {
         let label = DriveLabel { drive: drive.number as u32 };

@@ -142,7 +142,8 @@ fn a_lost_drive_is_read_around_and_rebuilt_on_an_empty_one() {
             for layout in layouts {
                 let b = bucket(store.clone(), &layout.replace([':', '+'], "-")).await;
                 all_right(&b).await;
-                b.put_in("later", &pattern(100_000, 77)).await.unwrap();
+                let later = b.put_in("later", &pattern(100_000, 77)).await;
+                assert_eq!(later.is_ok(), (count, *layout) != (3, "rs:2+1"), "{layout}");
             }
             fs::create_dir(&lost).unwrap();
             store.replace_drive(lost.to_str().unwrap()).await.unwrap();
@@ -162,7 +163,9 @@ fn a_lost_drive_is_read_around_and_rebuilt_on_an_empty_one() {
             for layout in layouts {
                 let b = bucket(store.clone(), &layout.replace([':', '+'], "-")).await;
                 all_right(&b).await;
-                assert!(b.get("later").await.unwrap() == pattern(100_000, 77));
+                if (count, *layout) != (3, "rs:2+1") {
+                    assert!(b.get("later").await.unwrap() == pattern(100_000, 77));
+                }
             }
             store.close().await;
         });
