@@ -65,6 +65,7 @@ const COVERAGE: &[&str] = &[
     "keymap.spilled",
     "keymap.sync_failed",
     "keymap.synced",
+    "keymap.torn",
     "keymap.unseen_lost",
     "keymap.unseen_survived",
     "keymap.wiped",

@@ -167,6 +167,15 @@ impl History<'_> {
         }
     }
 
+    /// A write whose record is of the same length whenever it is asked for.
+    pub(super) fn same_put(&mut self, bucket: Incarnation) -> Op {
+        let mut object = self.new_payload();
+        let tag = self.tags.to_be_bytes();
+        object.data = NewData::Inline(Bytes::from(tag.repeat(self.context.rng.range(1..150) as usize)));
+        let (key, condition) = (Bytes::from_static(KEYS[0]), Condition::default());
+        Op::Put { bucket, key, object, condition, source: None, event: EventKind::Put }
+    }
+
     fn some_mode(&mut self) -> ModeRequest {
         let rng = &mut self.context.rng;
         let explicit = match rng.weighted(&[5, 3, 3, 4]) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use terrane_keymap::class::ClassName;
+use terrane_keymap::class::{ClassName, ExplicitMode, ModeRequest, Priority};
 use terrane_keymap::{Input, OpRef};
 
 use super::history::{Broken, Event, History, ROOM};
@@ -13,12 +13,17 @@ use crate::runner::Violation;
 /// Names of the kinds of trouble; the shrinker leaves some out.
 pub(super) const FAULTS: &[&str] = &[
     "crash", "wipe", "worker", "pause", "jump", "full", "sync", "burst", "commits", "runs", "drain", "power",
+    "torn",
 ];
+
+/// Always the same class, whatever the load.
+const SAME_CLASS: ModeRequest =
+    ModeRequest { explicit: Some(ExplicitMode::Async), priority: Some(Priority::High) };
 
 impl History<'_> {
     pub(super) fn fault(&mut self) -> Result<(), Violation> {
         self.queue.within(self.think * 8, Event::Fault);
-        let fault = FAULTS[self.context.rng.weighted(&[6, 2, 8, 8, 6, 4, 2, 4, 4, 4, 4, 3])];
+        let fault = FAULTS[self.context.rng.weighted(&[6, 2, 8, 8, 6, 4, 2, 4, 4, 4, 4, 3, 3])];
         if !self.plan.allows(fault) || self.machine.is_none() {
             return Ok(());
         }
@@ -30,6 +35,7 @@ impl History<'_> {
                 let changes = self.context.rng.range(1..8);
                 self.disks.log.power_off_after(changes);
             }
+            "torn" => return self.tear(),
             "worker" => return self.lose_worker(),
             "pause" => return self.pause(),
             "jump" => {
@@ -112,15 +118,52 @@ impl History<'_> {
         self.feed(Input::Pause { class: None, paused: false })
     }
 
+    /// The power goes while several records of one length are written, and of each sector it is open whether it got to
+    /// the disk: an intact record may follow one that is lost. What the next start writes first takes just the place of
+    /// the lost one. Should the start not have erased what followed, the one after it would take that for part of the log.
+    fn tear(&mut self) -> Result<(), Violation> {
+        let buckets = self.seen.as_ref().map(|seen| seen.model.buckets.clone()).unwrap_or_default();
+        let Some(bucket) = buckets.values().next().map(|bucket| bucket.incarnation) else { return Ok(()) };
+        let op = self.same_put(bucket);
+        for _ in 0..self.context.rng.range(2..8) {
+            self.ask(Some(0), op.clone(), SAME_CLASS)?;
+        }
+        // The write is one change, the sync another.
+        self.disks.log.power_off_after(2);
+        if let Some(machine) = &mut self.machine {
+            let written = machine.log.sync();
+            self.context.coverage.hit(if written.is_err() { "keymap.torn" } else { "keymap.not_torn" });
+        }
+        self.torn = Some(op);
+        self.crash_losing(false, Loss::AnySector);
+        Ok(())
+    }
+
+    /// See [`History::tear`].
+    fn write_over_torn_tail(&mut self) -> Result<(), Violation> {
+        if let Some(op) = self.torn.take()
+            && !self.healing
+        {
+            self.ask(Some(0), op, SAME_CLASS)?;
+            self.flush()?;
+            self.crash_losing(false, Loss::Nothing);
+        }
+        Ok(())
+    }
+
     /// The process, or the whole machine, is gone.
     pub(super) fn crash(&mut self, wipe: bool) {
-        self.note(format_args!("crash, wipe: {wipe}"));
+        let losses = [Loss::Nothing, Loss::Everything, Loss::AnySector, Loss::Tail];
+        let loss = *self.context.rng.pick(&losses);
+        self.crash_losing(wipe, loss);
+    }
+
+    fn crash_losing(&mut self, wipe: bool, loss: Loss) {
+        self.note(format_args!("crash, wipe: {wipe}, {loss:?}"));
         self.context.coverage.hit(if wipe { "keymap.wiped" } else { "keymap.crashed" });
         self.collect_counters();
         self.machine = None;
         self.boot += 1;
-        let losses = [Loss::Nothing, Loss::Everything, Loss::AnySector, Loss::Tail];
-        let loss = *self.context.rng.pick(&losses);
         self.disks.log.crash(loss);
         self.disks.keymap.crash(&mut self.context.rng);
         if wipe {
@@ -186,7 +229,8 @@ impl History<'_> {
                 self.queue.within(Duration::from_millis(20), Event::WorkerUp(self.boot));
                 self.queue.within(Duration::from_millis(100), Event::Tick(self.boot));
                 self.drain()?;
-                self.check_view()
+                self.check_view()?;
+                self.write_over_torn_tail()
             }
         }
     }

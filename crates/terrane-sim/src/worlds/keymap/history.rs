@@ -8,6 +8,7 @@ use terrane_keymap::completion::OperationKey;
 use terrane_keymap::config::ShardConfig;
 use terrane_keymap::keymap::Mutation;
 use terrane_keymap::run::RunEntry;
+use terrane_keymap::write::Op;
 use terrane_keymap::{Batch, Input, Lsn, Output, RowId, RunId, Timestamp, WorkerId};
 use terrane_log::LogConfig;
 
@@ -84,6 +85,8 @@ pub(super) struct History<'a> {
     pub(super) requests: u64,
     pub(super) acknowledged: Lsn,
     pub(super) clients: Vec<Client>,
+    /// What the next start is to write over the torn tail of the log, see [`History::tear`].
+    pub(super) torn: Option<Op>,
     pub(super) think: Duration,
     /// A keymap sync takes at most so long.
     sync_takes: Duration,
@@ -135,6 +138,7 @@ impl<'a> History<'a> {
             requests: 0,
             acknowledged: Lsn::ZERO,
             clients,
+            torn: None,
             think,
             sync_takes,
             spills: BTreeMap::new(),
@@ -263,7 +267,7 @@ impl<'a> History<'a> {
         }
     }
 
-    fn flush(&mut self) -> Result<(), Violation> {
+    pub(super) fn flush(&mut self) -> Result<(), Violation> {
         let Some(machine) = &mut self.machine else { return Ok(()) };
         machine.sync_scheduled = false;
         let upto = machine.appended;

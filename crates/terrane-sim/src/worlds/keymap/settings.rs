@@ -7,7 +7,7 @@ use terrane_log::LogConfig;
 use crate::rng::SimRng;
 use crate::runner::Plan;
 
-/// Bugs that can be put back; the last is the log's. (Its world finds the other ones of the log.)
+/// Bugs that can be put back; the last two are the log's. (Its world finds the other ones of the log.)
 pub(super) const BUGS: &[&str] = &[
     "skip-lsn-check",
     "drop-overlay-entry-early",
@@ -16,6 +16,7 @@ pub(super) const BUGS: &[&str] = &[
     "recycle-log-before-keymap-sync",
     "one-entry-per-key",
     "reuse-segment-id",
+    "accept-stale-tail",
 ];
 
 pub(super) fn shard(rng: &mut SimRng, plan: &Plan) -> ShardConfig {
@@ -67,7 +68,7 @@ pub(super) fn shard(rng: &mut SimRng, plan: &Plan) -> ShardConfig {
 pub(super) fn log(rng: &mut SimRng, plan: &Plan) -> LogConfig {
     let bugs = terrane_log::bugs::Bugs {
         ack_before_fsync: false,
-        accept_stale_tail: false,
+        accept_stale_tail: plan.switches.has("accept-stale-tail"),
         reuse_segment_id: plan.switches.has("reuse-segment-id"),
     };
     LogConfig {
