@@ -30,3 +30,4 @@ pub use drives::{DRIVES_MAX, DriveError};
 pub use metrics::Metrics;
 pub use redundancy::{Redundancy, RedundancyError};
 pub use store::{CheckReport, ObjectStore, OpenError};
+pub use terrane_log::mirror::MirrorError;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use terrane_keymap::class::WriteMode;
 use terrane_objects::config::Threshold;
 use terrane_objects::service::ObjectService;
-use terrane_objects::{ObjectStore, ObjectsConfig};
+use terrane_objects::{MirrorError, ObjectStore, ObjectsConfig, OpenError};
 use terrane_telemetry::Metrics;
 use terrane_types::ByteSize;
 
@@ -232,7 +232,15 @@ impl Objects {
     pub(super) async fn open(data: &DataDir, config: &Config, metrics: &Metrics) -> anyhow::Result<Self> {
         let metrics = metrics.with(terrane_objects::Metrics::register);
         let opened = ObjectStore::open(config.objects.config(data)?, metrics).await;
-        Ok(Self { store: Arc::new(opened.context("cannot open the object store")?) })
+        let opened = match opened {
+            Err(error @ OpenError::Mirror(MirrorError::MembersMissing { .. })) => {
+                let hint =
+                    "drives are missing; to go on without them, start once with --accept-missing-drives";
+                return Err(anyhow::Error::new(error).context(hint));
+            }
+            opened => opened.context("cannot open the object store")?,
+        };
+        Ok(Self { store: Arc::new(opened) })
     }
 
     /// What front ends call.

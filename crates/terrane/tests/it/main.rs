@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests; a panic is a failed test")]
 
 mod cli;
+mod drives;
 mod process;
 mod server;
 mod store;

@@ -66,9 +66,14 @@ impl Server {
 
     /// Starts the server again.
     pub(crate) fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts the server again, with more arguments this time.
+    pub(crate) fn start_with(&mut self, more: &[&str]) {
         let log = File::options().create(true).append(true).open(self.temp.path().join("log")).unwrap();
         let mut command = self.command();
-        command.args(["up", "--ports", "auto", "--data-dir", "data"]).args(&self.args);
+        command.args(["up", "--ports", "auto", "--data-dir", "data"]).args(&self.args).args(more);
         drop(fs::remove_file(self.run_file("endpoints.json")));
         self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
         let began = Instant::now();
