@@ -48,11 +48,11 @@ impl Filters {
         let mut checked = Vec::with_capacity(given.len().min(VALUES_MAX));
         for (number, Filter { name, values: texts }) in (1..).zip(given) {
             let name = name.ok_or_else(|| Ec2Error::missing(format_args!("Filter.{number}.Name")))?;
-            let known = |known: &&str| match known.strip_suffix(':') {
-                Some(_) => name.len() > known.len() && name.starts_with(*known),
-                None => name == **known,
+            let known = |known: &str| match known.strip_suffix(':') {
+                Some(_) => name.len() > known.len() && name.starts_with(known),
+                None => name == *known,
             };
-            if !O::FILTERS.iter().any(|filter| known(&filter)) {
+            if !O::FILTERS.iter().any(|filter| known(filter)) {
                 return Err(Ec2Error::invalid(format!("The filter '{}' is invalid", shortened(&name))));
             }
             if texts.is_empty() {

@@ -9,7 +9,7 @@ use crate::server::{KEYS, World};
 
 /// Each action with parameters that it would accept (`V`: a volume, `I`: an instance), and what it answers to a
 /// rehearsal: `DryRunOperation`, or why it could not be done anyway.
-const ACTIONS: &[(&str, &str, &str)] = &[
+pub(crate) const ACTIONS: &[(&str, &str, &str)] = &[
     ("CreateVolume", "AvailabilityZone=us-east-1a&Size=1", ""),
     ("DeleteVolume", "VolumeId=V", ""),
     ("DescribeVolumes", "VolumeId.1=V", ""),
@@ -72,7 +72,7 @@ const ACTIONS: &[(&str, &str, &str)] = &[
     ("RunInstances", "MinCount=1&MaxCount=1", "UnsupportedOperation"),
 ];
 
-struct Client {
+pub(crate) struct Client {
     ec2: Ec2,
     caller: Caller,
     volume: String,
@@ -80,7 +80,7 @@ struct Client {
 }
 
 impl Client {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let world = World::new(Pace::AtOnce);
         let caller = Caller {
             account: AccountId::parse(KEYS[0].1).unwrap(),
@@ -94,7 +94,7 @@ impl Client {
         client
     }
 
-    async fn call(&self, action: &str, parameters: &str) -> (u16, String) {
+    pub(crate) async fn call(&self, action: &str, parameters: &str) -> (u16, String) {
         let filled = parameters.replace("=V", &format!("={}", self.volume));
         let filled = filled.replace("=I", &format!("={}", self.instance));
         let body = format!("Action={action}&Version=2016-11-15&{filled}");
@@ -107,7 +107,7 @@ impl Client {
     }
 }
 
-fn element<'a>(xml: &'a str, name: &str) -> &'a str {
+pub(crate) fn element<'a>(xml: &'a str, name: &str) -> &'a str {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let inner = xml.split_once(&open).and_then(|(_, rest)| rest.split_once(&close));
     inner.map_or("", |(inner, _)| inner)
