@@ -1,0 +1,86 @@
+//! What the owner of a pool chooses.
+
+use super::bugs::Bugs;
+use super::error::EngineError;
+use super::identity::PoolId;
+use super::layout::Geometry;
+use terrane_log::{LogConfig, Preallocate};
+
+/// Kind of drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drive {
+    /// Flash.
+    Ssd,
+    /// Rotating.
+    Hdd,
+}
+
+/// What a pool is declared to have. Kept in its identity; may be declared anew at each open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Declared {
+    /// Kind of drive.
+    pub drive: Drive,
+    /// Bytes of data that the pool may hold.
+    pub capacity: u64,
+    /// I/O operations per second that placement may commit.
+    pub iops: u32,
+    /// Bytes per second that placement may commit.
+    pub throughput: u64,
+}
+
+/// Configuration of a [`super::Pool`].
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// What the pool is declared to have.
+    pub declared: Declared,
+    /// The server that the pool belongs to; a pool of another one is refused.
+    pub server: u128,
+    /// The pool that must be there; `None`: the one that is there, or a new one in an empty directory.
+    pub expected: Option<PoolId>,
+    /// Shape of new copies.
+    pub geometry: Geometry,
+    /// Extents that the activity log of one copy may hold.
+    pub log_extents: usize,
+    /// Journal bytes after which a snapshot is written and older segments go. Bounds replay.
+    pub replay_bytes: u64,
+    /// How the journal is kept.
+    pub journal: LogConfig,
+    /// Where the pool's identifier and copies' salts come from; `None`: the system's generator.
+    pub seed: Option<u64>,
+    /// Test-only switches.
+    pub bugs: Bugs,
+}
+
+impl PoolConfig {
+    /// The usual values.
+    #[must_use]
+    pub fn new(server: u128, declared: Declared) -> Self {
+        Self {
+            declared,
+            server,
+            expected: None,
+            geometry: Geometry::default(),
+            log_extents: 1024,
+            replay_bytes: 8 << 20,
+            journal: LogConfig {
+                segment_bytes: 32 << 20,
+                max_record_bytes: 16 << 20,
+                max_batch_bytes: 24 << 20,
+                preallocate: Preallocate::Background,
+                ..LogConfig::default()
+            },
+            seed: None,
+            bugs: Bugs::default(),
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), EngineError> {
+        if self.log_extents == 0 || self.log_extents > 1 << 16 {
+            return Err(EngineError::Config("the activity log holds 1 to 65,536 extents"));
+        }
+        if self.declared.capacity == 0 {
+            return Err(EngineError::Config("a pool without capacity"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,286 @@
+//! Reading, and finding out after a crash what is there.
+
+use super::{CHUNK, Copy};
+use crate::engine::entry::{self, Content, Entry, State};
+use crate::engine::error::EngineError;
+use crate::engine::group::Group;
+use crate::engine::layout::{BLOCK, ENTRY, Piece};
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+/// What a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Never written nor trimmed: its owner knows whether that means zeros or "fetch it". The buffer has zeros.
+    Absent,
+    /// Trimmed: zeros.
+    Zero,
+    /// The bytes in the buffer, verified.
+    Data,
+    /// Lost in a crash, or recorded as lost: take it from another copy. The buffer has zeros.
+    Invalid,
+    /// It was durable and does not fit its checksum any more. The buffer has zeros.
+    Corrupt,
+}
+
+impl Kind {
+    /// Whether another copy's content is needed.
+    #[must_use]
+    pub fn is_damaged(self) -> bool {
+        matches!(self, Self::Invalid | Self::Corrupt)
+    }
+}
+
+/// Consecutive blocks of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The first block, as the copy counts them.
+    pub first: u64,
+    /// How many.
+    pub blocks: u64,
+    /// What they are.
+    pub kind: Kind,
+}
+
+/// What a read found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// All blocks are of one kind.
+    All(Kind),
+    /// Runs in order; neighbours differ in kind.
+    Mixed(Vec<Run>),
+}
+
+impl Contents {
+    /// Whether some of it is damaged.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        match self {
+            Self::All(kind) => kind.is_damaged(),
+            Self::Mixed(runs) => runs.iter().any(|run| run.kind.is_damaged()),
+        }
+    }
+}
+
+/// Puts runs together.
+struct Runs {
+    first: u64,
+    /// Blocks so far and their kind, while there is only one.
+    blocks: u64,
+    only: Option<Kind>,
+    mixed: Vec<Run>,
+}
+
+impl Runs {
+    fn push(&mut self, kind: Kind) {
+        let first = self.first + self.blocks;
+        self.blocks += 1;
+        if self.mixed.is_empty() {
+            match self.only {
+                None => self.only = Some(kind),
+                Some(only) if only == kind => {}
+                Some(only) => {
+                    let before = Run { first: self.first, blocks: self.blocks - 1, kind: only };
+                    self.mixed = vec![before, Run { first, blocks: 1, kind }];
+                }
+            }
+            return;
+        }
+        match self.mixed.last_mut() {
+            Some(run) if run.kind == kind => run.blocks += 1,
+            _ => self.mixed.push(Run { first, blocks: 1, kind }),
+        }
+    }
+}
+
+/// The contents that the blocks of a chunk should have.
+type Wanted = [Content; CHUNK];
+
+impl Copy {
+    /// Reads the blocks from `first` on that fill `buf`. What is not [`Kind::Data`] reads as zeros.
+    ///
+    /// # Errors
+    /// [`EngineError::Misaligned`], [`EngineError::Beyond`], [`EngineError::Failed`], or [`EngineError::Io`]. Damage
+    /// is no error but a [`Kind`].
+    pub fn read(&self, first: u64, buf: &mut [u8]) -> Result<Contents, EngineError> {
+        if buf.is_empty() || !buf.len().is_multiple_of(BLOCK) {
+            return Err(EngineError::Misaligned { len: buf.len() });
+        }
+        let blocks = (buf.len() / BLOCK) as u64;
+        self.alive()?;
+        self.check_range(first, blocks)?;
+        let mut runs = Runs { first, blocks: 0, only: None, mixed: Vec::new() };
+        for piece in self.shape.pieces(first, blocks, CHUNK) {
+            let at = piece.skip * BLOCK;
+            let part = &mut buf[at..at + piece.range.len() * BLOCK];
+            let mut kinds = [Kind::Absent; CHUNK];
+            if !self.read_chunk(&piece, part, &mut kinds)? {
+                self.read_chunk_alone(&piece, part, &mut kinds)?;
+            }
+            let kinds = &kinds[..piece.range.len()];
+            let damaged = kinds.iter().filter(|kind| kind.is_damaged()).count();
+            if damaged > 0 {
+                self.damaged.fetch_add(damaged as u64, Ordering::Relaxed);
+            }
+            kinds.iter().for_each(|kind| runs.push(*kind));
+        }
+        let mixed = runs.mixed;
+        Ok(if mixed.is_empty() {
+            Contents::All(runs.only.unwrap_or(Kind::Absent))
+        } else {
+            Contents::Mixed(mixed)
+        })
+    }
+
+    /// Without keeping writers out. False: something does not fit, which a write at the same time may explain.
+    fn read_chunk(
+        &self,
+        piece: &Piece,
+        buf: &mut [u8],
+        kinds: &mut [Kind; CHUNK],
+    ) -> Result<bool, EngineError> {
+        let mut wanted: Wanted = [Content::default(); CHUNK];
+        match self.group(piece.group) {
+            Some(group) => {
+                let mut group = group.lock();
+                self.settle(&mut group, piece.range.clone(), false)?;
+                take_wanted(&group, piece, &mut wanted);
+            }
+            None => self.wanted_from_file(piece, &mut wanted)?,
+        }
+        self.read_wanted(piece, &wanted, buf, kinds)?;
+        Ok(!kinds.contains(&Kind::Corrupt))
+    }
+
+    /// The same with writers kept out: what does not fit now is damaged.
+    fn read_chunk_alone(
+        &self,
+        piece: &Piece,
+        buf: &mut [u8],
+        kinds: &mut [Kind; CHUNK],
+    ) -> Result<(), EngineError> {
+        let mut wanted: Wanted = [Content::default(); CHUNK];
+        // Entering the log needs this lock for writing, so a group that is not in the log stays so.
+        let hot = self.hot.read();
+        if let Some(group) = hot.get(&piece.group).cloned() {
+            drop(hot);
+            let mut group = group.lock();
+            self.settle(&mut group, piece.range.clone(), false)?;
+            take_wanted(&group, piece, &mut wanted);
+            return self.read_wanted(piece, &wanted, buf, kinds);
+        }
+        self.wanted_from_file(piece, &mut wanted)?;
+        self.read_wanted(piece, &wanted, buf, kinds)
+    }
+
+    fn wanted_from_file(&self, piece: &Piece, wanted: &mut Wanted) -> Result<(), EngineError> {
+        let mut table = [0; CHUNK * ENTRY];
+        let table = &mut table[..piece.range.len() * ENTRY];
+        let read = self.file.read_at(table, self.shape.entry_at(piece.group, piece.range.start));
+        read.map_err(EngineError::io("read a table"))?;
+        for ((bytes, wanted), block) in table.as_chunks::<ENTRY>().0.iter().zip(wanted).zip(piece.block..) {
+            // An entry that is none: a sum that nothing fits would do, but zeros must not be taken for it either.
+            *wanted = Entry::decode(bytes, self.salt, block).map_or(BROKEN, |entry| entry.new);
+        }
+        Ok(())
+    }
+
+    fn read_wanted(
+        &self,
+        piece: &Piece,
+        wanted: &Wanted,
+        buf: &mut [u8],
+        kinds: &mut [Kind; CHUNK],
+    ) -> Result<(), EngineError> {
+        let wanted = &wanted[..piece.range.len()];
+        let raw = self.pool.bugs.trim_keeps_content;
+        if raw || wanted.iter().any(|content| content.state == State::Data) {
+            let read = self.file.read_at(buf, self.shape.data_at(piece.group, piece.range.start));
+            read.map_err(EngineError::io("read blocks"))?;
+        }
+        let blocks = buf.chunks_exact_mut(BLOCK).zip(piece.block..);
+        for ((content, kind), (bytes, block)) in wanted.iter().zip(kinds).zip(blocks) {
+            *kind = match content.state {
+                State::Absent => Kind::Absent,
+                State::Zero => Kind::Zero,
+                State::Invalid if *content == BROKEN => Kind::Corrupt,
+                State::Invalid => Kind::Invalid,
+                State::Data if self.fits(content.sum, bytes, block) => Kind::Data,
+                State::Data => Kind::Corrupt,
+            };
+            if *kind != Kind::Data && !raw {
+                bytes.fill(0);
+            }
+        }
+        Ok(())
+    }
+
+    fn fits(&self, sum: u32, bytes: &[u8], block: u64) -> bool {
+        sum == entry::sum(bytes, self.salt, block) || self.pool.bugs.read_unverified
+    }
+
+    /// After a crash: finds out which content the blocks have, and writes that into the table. `to_write`: what lies
+    /// below blocks that are nothing is noted too, so that it can be told from what is going to be written over it.
+    pub(super) fn settle(
+        &self,
+        group: &mut Group,
+        range: Range<usize>,
+        to_write: bool,
+    ) -> Result<(), EngineError> {
+        if !group.unsettled.any(range.clone()) {
+            return Ok(());
+        }
+        let mut bytes = [0; BLOCK];
+        for index in range {
+            if !group.unsettled.has(index) {
+                continue;
+            }
+            let block = self.first_block(group.number) + index as u64;
+            let entry = group.entries[index];
+            let mut settled = entry.new;
+            if entry.new.state == State::Data || (to_write && entry.new.state.is_nothing()) {
+                let read = self.file.read_at(&mut bytes, self.shape.data_at(group.number, index));
+                read.map_err(EngineError::io("read a block"))?;
+                let sum = entry::sum(&bytes, self.salt, block);
+                settled = entry.resolve(&bytes, sum);
+                if settled.state.is_nothing() {
+                    settled.sum = if bytes.iter().all(|byte| *byte == 0) { 0 } else { sum };
+                } else if settled.state == State::Invalid && self.pool.bugs.trust_logged {
+                    settled = Content::data(sum);
+                }
+            }
+            self.note_settled(group, index, settled)?;
+        }
+        Ok(())
+    }
+
+    fn note_settled(&self, group: &mut Group, index: usize, settled: Content) -> Result<(), EngineError> {
+        let old = group.entries[index];
+        let block = self.first_block(group.number) + index as u64;
+        let entry = Entry { new: settled, before: settled, flushed: old.flushed };
+        if settled != old.new {
+            let at = self.shape.entry_at(group.number, index);
+            let written = self.file.write_at(&entry.encode(self.salt, block), at);
+            written.map_err(|error| self.fail("settle a table entry", error))?;
+            self.dirty.store(true, Ordering::Release);
+            self.count(old.new.state, settled.state);
+            group.labels[index] = self.round.load(Ordering::Acquire);
+        }
+        group.entries[index] = entry;
+        group.unsettled.clear(index);
+        if settled.state.is_nothing() {
+            group.stale.set(index);
+            self.stale.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+/// What stands for an entry that is none.
+const BROKEN: Content = Content { state: State::Invalid, sum: u32::MAX };
+
+fn take_wanted(group: &Group, piece: &Piece, wanted: &mut Wanted) {
+    for (wanted, entry) in wanted.iter_mut().zip(&group.entries[piece.range.clone()]) {
+        *wanted = entry.new;
+    }
+}
