@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::notify::Webhook;
 use crate::service::{OperationId, UploadId, VersionId};
-use crate::{convert, meta, runs};
+use crate::{Redundancy, convert, data, drives, meta, runs};
 
 /// What records keep for front ends.
 pub fn attributes(bytes: &[u8]) {
@@ -20,10 +20,21 @@ pub fn run_file(bytes: &[u8]) {
     runs::decode_anything(&Bytes::copy_from_slice(bytes));
 }
 
+/// What drives hold: identities, names of shards, pieces of blocks in any layout.
+pub fn drives(bytes: &[u8]) {
+    if let Some(identity) = drives::Identity::decode(bytes) {
+        assert_eq!(drives::Identity::decode(&identity.encode()), Some(identity));
+    }
+    data::decode_anything(bytes);
+}
+
 /// Texts from clients: versions, uploads, operations, webhooks.
 pub fn texts(bytes: &[u8]) {
     let _ = Webhook::parse(bytes);
     let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(redundancy) = text.parse::<Redundancy>() {
+        assert_eq!(redundancy.to_string(), text, "a redundancy has one text");
+    }
     if let Some(version) = VersionId::parse(text) {
         assert_eq!(version.to_string(), text, "a version has one text");
     }
@@ -40,6 +51,7 @@ mod tests {
         fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300), text in "[0-9a-f]{0,40}") {
             super::attributes(&bytes);
             super::run_file(&bytes);
+            super::drives(&bytes);
             super::texts(&bytes);
             super::texts(text.as_bytes());
         }

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::drives::Drive;
 use crate::redundancy::Redundancy;
@@ -63,9 +64,17 @@ pub(super) fn compose(epoch: u32, count: u32) -> u64 {
     u64::from(epoch) << 32 | u64::from(count)
 }
 
-/// The shards in a directory, made if absent, and their lengths. Foreign files are left alone; a shard whose making
+/// A shard that was found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) named: Named,
+    pub(super) len: u64,
+    pub(super) modified: SystemTime,
+}
+
+/// The shards in a directory, made if absent. Foreign files are left alone; a shard whose making
 /// was cut short is removed.
-pub(super) fn list(dir: &Path) -> io::Result<Vec<(Named, u64)>> {
+pub(super) fn list(dir: &Path) -> io::Result<Vec<Found>> {
     fs::create_dir_all(dir)?;
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -73,12 +82,13 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<(Named, u64)>> {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         if let Some(named) = parse(name) {
-            found.push((named, entry.metadata()?.len()));
+            let metadata = entry.metadata()?;
+            found.push(Found { named, len: metadata.len(), modified: metadata.modified()? });
         } else if name.strip_suffix(UNFINISHED).is_some_and(|name| parse(name).is_some()) {
             fs::remove_file(entry.path())?;
         }
     }
-    found.sort_by_key(|(named, _)| (named.segment, named.shard));
+    found.sort_by_key(|found| (found.named.segment, found.named.shard));
     Ok(found)
 }
 
@@ -142,7 +152,7 @@ mod tests {
         let set = DriveSet::plain(dir.path());
         let next = |seen| next_epoch(set.all(), seen).unwrap();
         let file = dir.path().join("data").join(FILE);
-        assert_eq!(list(&dir.path().join("data")).unwrap(), []);
+        assert_eq!(list(&dir.path().join("data")).unwrap().len(), 0);
         assert_eq!((next(None), next(None)), (1, 2));
         fs::write(&file, b"rubbish").unwrap();
         assert_eq!(next(Some(2)), 2 + EPOCH_LEAP);
@@ -177,7 +187,7 @@ mod tests {
         ] {
             fs::write(dir.path().join(name), b"abc").unwrap();
         }
-        let found: Vec<u64> = list(dir.path()).unwrap().iter().map(|(named, _)| named.segment).collect();
+        let found: Vec<u64> = list(dir.path()).unwrap().iter().map(|found| found.named.segment).collect();
         assert_eq!(found, [7, 1 << 32]);
         assert!(!dir.path().join("0000000000000007-4+2-0.seg.new").exists());
         assert!(dir.path().join("notes.new").exists());

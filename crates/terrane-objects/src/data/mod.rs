@@ -109,7 +109,7 @@ impl DataStore {
         let mut found = Vec::new();
         for drive in drives.all().iter().filter(|drive| drive.is_live()) {
             match ids::list(&drive.data_dir()) {
-                Ok(files) => found.extend(files.into_iter().map(|(named, len)| (drive.clone(), named, len))),
+                Ok(files) => found.extend(files.into_iter().map(|file| (drive.clone(), file))),
                 Err(error) => {
                     drive.fail(&error);
                     if drive.is_live() {
@@ -118,7 +118,7 @@ impl DataStore {
                 }
             }
         }
-        let seen = found.iter().map(|(_, named, _)| ids::epoch_of(named.segment)).max();
+        let seen = found.iter().map(|(_, file)| ids::epoch_of(file.named.segment)).max();
         let live: Vec<_> = drives.live().cloned().collect();
         let epoch = ids::next_epoch(&live, seen)?;
         let leases = Arc::new(Semaphore::new(config.leases_max));
@@ -232,6 +232,23 @@ impl DataStore {
     pub(crate) fn is_of_dead_incarnation(&self, segment: u64) -> bool {
         ids::epoch_of(segment) < self.shared.epoch
     }
+}
+
+/// For fuzzing: names of files, and pieces of a block that may be anything.
+pub(crate) fn decode_anything(input: &[u8]) {
+    if let Ok(name) = std::str::from_utf8(input)
+        && let Some(named) = ids::parse(name)
+    {
+        let path = ids::path(std::path::Path::new(""), named.segment, named.redundancy, named.shard);
+        assert_eq!(path.to_str(), Some(name), "a shard has one name");
+    }
+    let [data, spare, len, rest @ ..] = input else { return };
+    let Some(redundancy) = Redundancy::new(data % 17, spare % 9) else { return };
+    let mut pieces = code::Pieces::none(redundancy);
+    for (piece, chunk) in pieces.0.iter_mut().zip(rest.chunks(usize::from(*len).max(1))) {
+        *piece = (chunk[0] % 3 > 0).then(|| bytes::Bytes::copy_from_slice(chunk));
+    }
+    let _ = pieces.join(redundancy, usize::from(*len) * redundancy.data_shards());
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 
 use super::format::{framed_len, header_len};
-use super::ids::{self, Named};
+use super::ids::{self, Found, Named};
 use super::repair::Damage;
 use super::segment::Places;
 use super::{DataError, DataStore, Extent, Segment};
@@ -72,11 +72,12 @@ pub(super) struct Lease {
 }
 
 impl Table {
-    /// The segments of earlier runs, by what was found on the drives. Gives back files that are not needed: a shard that
-    /// was rebuilt elsewhere while its drive was away.
-    pub(super) fn new(found: Vec<(Arc<Drive>, Named, u64)>) -> (Self, Vec<(Arc<Drive>, Named)>) {
+    /// The segments of earlier runs, by what was found on the drives. Gives back files that are not needed: of a shard that
+    /// was rebuilt elsewhere while its drive was away the later file counts.
+    pub(super) fn new(mut found: Vec<(Arc<Drive>, Found)>) -> (Self, Vec<(Arc<Drive>, Named)>) {
+        found.sort_by_key(|(_, file)| std::cmp::Reverse(file.modified));
         let (mut entries, mut twice) = (BTreeMap::<u64, Entry>::new(), Vec::new());
-        for (drive, named, len) in found {
+        for (drive, Found { named, len, .. }) in found {
             let entry = entries.entry(named.segment).or_insert_with(|| {
                 Entry::new(State::Sealed, named.redundancy, vec![None; named.redundancy.shards()], 0)
             });

@@ -37,7 +37,8 @@ pub(crate) struct Identity {
 pub(crate) struct Damaged;
 
 impl Identity {
-    fn encode(&self) -> Vec<u8> {
+    /// As it is stored.
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(BYTES);
         bytes.push(VERSION);
         for field in [self.store, self.drive, self.home, self.generation] {

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use terrane_log::disk::{Disk, FsDisk};
 use terrane_log::mirror::{Drive as LogDrive, DriveState, MirrorConfig, MirrorDisk, MirrorError};
 
@@ -13,6 +14,8 @@ use super::{Drive, DriveSet};
 pub(crate) struct LogMirror {
     mirror: MirrorDisk,
     drives: Vec<Arc<Drive>>,
+    /// Which of them had a current copy at the last look.
+    current: Arc<Mutex<Vec<bool>>>,
 }
 
 impl LogMirror {
@@ -34,7 +37,8 @@ impl LogMirror {
             );
         }
         tracing::info!(epoch = report.status.epoch, equalised = ?report.equalised, "the log's drives");
-        Ok(Self { mirror, drives })
+        let current = Arc::new(Mutex::new(vec![false; drives.len()]));
+        Ok(Self { mirror, drives, current })
     }
 
     /// What the log is written to.
@@ -59,14 +63,16 @@ impl LogMirror {
         (status.healed, status.read_around)
     }
 
-    /// A drive that the log has lost is not trusted with anything else.
+    /// A drive that the log has lost is not trusted with anything else. To be called now and then.
     pub(crate) fn share_failures(&self) {
-        for (drive, status) in self.drives.iter().zip(self.mirror.status().drives) {
-            if let DriveState::Lost(why) = status.state
-                && drive.is_live()
+        let mut current = self.current.lock();
+        for ((drive, status), was) in self.drives.iter().zip(self.mirror.status().drives).zip(&mut *current) {
+            if let DriveState::Lost(why) = &status.state
+                && *was
             {
-                drive.fail(&io::Error::other(why));
+                drive.fail(&io::Error::other(why.clone()));
             }
+            *was = status.state == DriveState::InSet;
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use terrane_objects::service::*;
 use terrane_objects::{ObjectStore, ObjectsConfig, OpenError};
 
+use crate::crash::copy_dir;
 use crate::rig::*;
 
 /// A store's own directory and its drives.
@@ -35,12 +36,21 @@ impl Rack {
 
     /// The shards on a drive.
     fn shards(&self, number: usize) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.drive(number).join("data")).unwrap();
-        let mut shards: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-        shards.retain(|path| path.extension().is_some_and(|end| end == "seg"));
-        shards.sort();
-        shards
+        files(&self.drive(number).join("data"), "seg")
     }
+}
+
+/// Files of a kind.
+fn files(dir: &Path, end: &str) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.retain(|path| path.extension().is_some_and(|found| found == end));
+    found.sort();
+    found
+}
+
+/// How much of a preallocated file is in use.
+fn used(path: &Path) -> usize {
+    fs::read(path).unwrap().iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 /// A bucket with this redundancy.
@@ -180,6 +190,10 @@ fn rot_is_read_around_counted_and_healed_in_place() {
         for layout in ["mirror:2", "rs:2+1", "rs:4+2"] {
             fill(&laid_out(&store, &layout.replace([':', '+'], "-"), layout).await).await;
         }
+        let b = bucket(store.clone(), "mirror-2").await;
+        for n in 0..4 {
+            b.put_in(&format!("logged-{n}"), &pattern(15_000, n)).await.unwrap();
+        }
         store.close().await;
     });
     let good: Vec<(PathBuf, Vec<u8>)> =
@@ -187,6 +201,12 @@ fn rot_is_read_around_counted_and_healed_in_place() {
     for shard in rack.shards(0) {
         flip_every(&shard, 5_000);
     }
+    let logs = |number| files(&rack.drive(number).join("log"), "log");
+    let log = logs(1).into_iter().find(|path| used(path) > 20_000).unwrap();
+    let (good_log, length) = (fs::read(&log).unwrap(), used(&log));
+    let mut bad_log = good_log.clone();
+    (1_000..length).step_by(length / 5).for_each(|at| bad_log[at] ^= 1);
+    fs::write(&log, bad_log).unwrap();
     // A header, a torn end, a file that is gone: on another drive's shards of code, which survive two.
     let coded: Vec<PathBuf> =
         rack.shards(3).into_iter().filter(|p| p.to_str().unwrap().contains("-4+2-")).collect();
@@ -209,6 +229,10 @@ fn rot_is_read_around_counted_and_healed_in_place() {
         for layout in ["mirror:2", "rs:2+1", "rs:4+2"] {
             all_right(&bucket(store.clone(), &layout.replace([':', '+'], "-")).await).await;
         }
+        let b = bucket(store.clone(), "mirror-2").await;
+        for n in 0..4 {
+            assert!(b.get(&format!("logged-{n}")).await.unwrap() == pattern(15_000, n));
+        }
         assert!(store.drives().await.unwrap().drives[0].errors > 0);
         let pass = scrub(&store).await;
         assert_eq!((pass.lost_blocks, &pass.problem), (0, &None));
@@ -220,6 +244,7 @@ fn rot_is_read_around_counted_and_healed_in_place() {
         assert_eq!(store.check().await.unwrap().problems, Vec::<String>::new());
         store.close().await;
     });
+    assert!(fs::read(&log).unwrap()[..length] == good_log[..length], "the log is as it was");
     for (path, bytes) in good {
         assert!(fs::read(&path).unwrap() == bytes, "{} is as it was", path.display());
     }
@@ -307,4 +332,70 @@ fn space_comes_back_on_all_drives() {
     for n in 0..3 {
         assert!(rack.shards(n).iter().map(|p| fs::metadata(p).unwrap().len()).sum::<u64>() < 2_000_000);
     }
+}
+
+#[test]
+fn a_crash_with_all_drives_and_one_less() {
+    let (rack, image) = (Rack::new(4), Rack::new(4));
+    let size = |n: u64| if n.is_multiple_of(4) { 90_000 } else { 300 + n as usize };
+    run(async {
+        let store = rack.open().await;
+        laid_out(&store, "coded", "rs:2+1").await;
+        let writers: Vec<_> = ["coded", "mirrored"]
+            .into_iter()
+            .map(|name| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    let b = bucket(store, name).await;
+                    for n in 0..120_u64 {
+                        b.put_in(&format!("key-{n:03}"), &pattern(size(n), n)).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        let done = until("some writes", async || {
+            let b = bucket(store.clone(), "coded").await;
+            let keys = b.keys().await;
+            (keys.len() > 30).then_some(keys)
+        })
+        .await;
+        let (from, to) = (rack.dir.path().to_owned(), image.dir.path().to_owned());
+        let copy = move || {
+            // The keymap never knows more than the log, the log never names bytes that were not written before.
+            for part in ["keymap", "runs", "log", "data"] {
+                for drive in (0..4).map(|n| format!("drive-{n}")) {
+                    fs::create_dir_all(to.join(&drive)).unwrap();
+                    if from.join(&drive).join(part).exists() {
+                        copy_dir(&from.join(&drive).join(part), &to.join(&drive).join(part));
+                    }
+                    for file in ["drive", "drive.copy"] {
+                        fs::copy(from.join(&drive).join(file), to.join(&drive).join(file)).unwrap();
+                    }
+                }
+            }
+            copy_dir(&from.join("own"), &to.join("own"));
+        };
+        tokio::task::spawn_blocking(copy).await.unwrap();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        store.close().await;
+        for accept_missing_drives in [false, true] {
+            let crashed = open(ObjectsConfig { accept_missing_drives, ..image.config() }).await;
+            for name in ["coded", "mirrored"] {
+                let b = bucket(crashed.clone(), name).await;
+                let keys = b.keys().await;
+                assert!(name != "coded" || done.iter().all(|key| keys.contains(key)));
+                for key in keys {
+                    let n: u64 = key["key-".len()..].parse().unwrap();
+                    assert!(b.get(&key).await.unwrap() == pattern(size(n), n), "{name}/{key}");
+                }
+                b.put_in("key-999", &pattern(size(999), 999)).await.unwrap();
+            }
+            assert_eq!(crashed.check().await.unwrap().problems, Vec::<String>::new());
+            crashed.close().await;
+            // The drive of the keymap, which also holds the log.
+            fs::remove_dir_all(image.drive(0)).unwrap_or_default();
+        }
+    });
 }
