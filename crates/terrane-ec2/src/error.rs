@@ -104,9 +104,10 @@ impl From<LimitError> for Ec2Error {
     fn from(error: LimitError) -> Self {
         let code = match error {
             LimitError::IopsMissing(_) => "MissingParameter",
-            LimitError::IopsNotSettable(_)
-            | LimitError::ThroughputNotSettable(_)
-            | LimitError::MultiAttachNotOffered(_) => "InvalidParameterCombination",
+            LimitError::IopsNotSettable(_) => "InvalidParameterCombination",
+            LimitError::ThroughputNotSettable(_) | LimitError::MultiAttachNotOffered(_) => {
+                "InvalidParameterDependency"
+            }
             _ => "InvalidParameterValue",
         };
         Self::new(code, error.to_string())

@@ -15,7 +15,7 @@ use terrane_types::{AccountId, InstanceId, Region, VolumeId, Zone};
 use crate::service::{
     AttachVolume, Attachment, AttachmentState, Caller, ClientToken, DetachVolume, HOST, Instance,
     InstanceState, InstanceVolume, NewVolume, ResourceId, Select, ServiceError, TAGS_MAX, TagRemoval, Tags,
-    Volume, VolumeChange, VolumeModification, VolumeService, VolumeState, ZoneRecord, ZoneState,
+    Volume, VolumeChange, VolumeModification, VolumeService, VolumeState, ZoneRecord, ZoneState, zone_id,
 };
 
 /// Volumes that an instance can have.
@@ -58,7 +58,7 @@ impl Model {
     pub fn new(region: &Region, pace: Pace) -> Self {
         let zone = |letter: &str, number: u8| ZoneRecord {
             name: Zone::parse(&format!("{region}{letter}")).expect("a region's name and a letter"),
-            id: format!("{region}-az{number}"),
+            id: zone_id(region, number),
             state: ZoneState::Available,
         };
         Self { pace, zones: vec![zone("a", 1), zone("b", 2)], state: Mutex::default() }

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use terrane_types::{AccountId, InstanceId, SnapshotId, VolumeId};
 
 pub use error::ServiceError;
-pub use instance::{HOST, Instance, InstanceState, InstanceVolume, ZoneRecord, ZoneState};
+pub use instance::{HOST, Instance, InstanceState, InstanceVolume, ZoneRecord, ZoneState, zone_id};
 pub use volume::{
     AttachVolume, Attachment, AttachmentState, DetachVolume, ModificationState, NewVolume, Settings, Volume,
     VolumeChange, VolumeHealth, VolumeModification, VolumeState, VolumeType,

@@ -32,6 +32,9 @@ pub(super) fn of_new(specifications: &[TagSpecification], kind: &str) -> Result<
             let text = format!("'{given}' is not a valid taggable resource type for this operation.");
             return Err(Ec2Error::invalid(text));
         }
+        if specification.tags.is_empty() {
+            return Err(Ec2Error::invalid("Tag specification must have at least one tag"));
+        }
         add(&mut tags, &specification.tags)?;
     }
     if tags.len() > TAGS_MAX {

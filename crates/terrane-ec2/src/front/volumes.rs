@@ -27,7 +27,7 @@ pub(super) async fn create(cx: &Context<'_>, request: CreateVolumeRequest) -> Re
     let token = client_token(request.client_token.as_deref())?;
     let tags = tags::of_new(&request.tag_specifications, "volume")?;
     let Some(size_gib) = unsigned("Size", request.size)? else {
-        return Err(Ec2Error::missing("Size or SnapshotId"));
+        return Err(Ec2Error::missing("size/snapshot"));
     };
     let wish = Wish {
         size_gib,
@@ -48,9 +48,12 @@ fn refuse_what_is_not_offered(request: &CreateVolumeRequest) -> Result<(), Ec2Er
     if let Some(id) = &request.snapshot_id {
         return Err(snapshots::not_found(&[snapshot_id(id)?]));
     }
+    if request.kms_key_id.is_some() && request.encrypted != Some(true) {
+        let text = "The parameter KmsKeyId requires the parameter Encrypted to be set.";
+        return Err(Ec2Error::new("InvalidParameterDependency", text));
+    }
     for (is_there, parameter) in [
         (request.encrypted == Some(true), "Encrypted"),
-        (request.kms_key_id.is_some(), "KmsKeyId"),
         (request.operator.is_some(), "Operator"),
         (request.outpost_arn.is_some(), "OutpostArn"),
         (request.volume_initialization_rate.is_some(), "VolumeInitializationRate"),

@@ -81,3 +81,44 @@ pub struct ZoneRecord {
     /// Whether it takes new volumes.
     pub state: ZoneState,
 }
+
+/// The identifier of a region's zone in Amazon's short form: `use1-az1` for the first one of `us-east-1`.
+pub fn zone_id(region: &terrane_types::Region, number: u8) -> String {
+    fn short(part: &str) -> &str {
+        match part {
+            "central" => "c",
+            "east" => "e",
+            "gov" => "g",
+            "north" => "n",
+            "northeast" => "ne",
+            "northwest" => "nw",
+            "south" => "s",
+            "southeast" => "se",
+            "southwest" => "sw",
+            "west" => "w",
+            other => other,
+        }
+    }
+    format!("{}-az{number}", region.as_str().split('-').map(short).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use terrane_types::Region;
+
+    use super::*;
+
+    #[test]
+    fn zones_have_short_identifiers() {
+        for (region, expected) in [
+            ("us-east-1", "use1-az2"),
+            ("eu-central-1", "euc1-az2"),
+            ("ap-southeast-5", "apse5-az2"),
+            ("us-gov-west-1", "usgw1-az2"),
+            ("cn-northwest-1", "cnnw1-az2"),
+            ("home", "home-az2"),
+        ] {
+            assert_eq!(zone_id(&Region::parse(region).unwrap(), 2), expected);
+        }
+    }
+}

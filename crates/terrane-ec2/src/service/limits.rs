@@ -67,10 +67,10 @@ pub enum LimitError {
         max: u32,
     },
     /// The type's throughput cannot be chosen.
-    #[error("The parameter throughput is not supported for {0} volumes.")]
+    #[error("The parameter Throughput is not supported for {0} volumes.")]
     ThroughputNotSettable(VolumeType),
     /// The type cannot be attached more than once.
-    #[error("Multi-Attach is not supported for {0} volumes: only for io1 and io2.")]
+    #[error("The parameter MultiAttachEnabled is not supported for {0} volumes: only for io1 and io2.")]
     MultiAttachNotOffered(VolumeType),
 }
 

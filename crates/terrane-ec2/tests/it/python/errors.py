@@ -19,13 +19,15 @@ for code, parameters in [
     ("UnknownVolumeType", {"VolumeType": "standard"}),
     ("InvalidParameterCombination", {"VolumeType": "st1", "Iops": 3000}),
     ("InvalidParameterCombination", {"VolumeType": "gp2", "Iops": 3000}),
-    ("InvalidParameterCombination", {"VolumeType": "io1", "Iops": 3000, "Throughput": 200}),
-    ("InvalidParameterCombination", {"VolumeType": "gp3", "MultiAttachEnabled": True}),
+    ("InvalidParameterDependency", {"VolumeType": "io1", "Iops": 3000, "Throughput": 200}),
+    ("InvalidParameterDependency", {"VolumeType": "gp3", "MultiAttachEnabled": True}),
+    ("InvalidParameterDependency", {"KmsKeyId": "alias/x"}),
+    ("InvalidParameterValue", {"TagSpecifications": [{"ResourceType": "volume"}]}),
     ("MissingParameter", {"VolumeType": "io2"}),
     ("InvalidParameterValue", {"VolumeType": "gp3", "Iops": 2999}),
     ("InvalidParameterValue", {"VolumeType": "gp3", "Throughput": 2001}),
     ("InvalidZone.NotFound", {"AvailabilityZone": "us-east-1z"}),
-    ("InvalidParameterCombination", {"AvailabilityZoneId": "us-east-1-az1"}),
+    ("InvalidParameterCombination", {"AvailabilityZoneId": "use1-az1"}),
     ("UnsupportedOperation", {"Encrypted": True}),
     ("UnsupportedOperation", {"OutpostArn": "arn:aws:outposts:x"}),
     ("InvalidSnapshot.NotFound", {"SnapshotId": "snap-12345678"}),
@@ -43,7 +45,7 @@ with refused("InvalidParameterValue", "maximum is 256000"):
 for size in [1, 65536]:
     for kind in ["gp2", "gp3", "st1", "sc1"]:
         assert create(Size=size, VolumeType=kind)["Size"] == size
-by_id = ec2.create_volume(AvailabilityZoneId="us-east-1-az2", Size=1)
+by_id = ec2.create_volume(AvailabilityZoneId="use1-az2", Size=1)
 assert by_id["AvailabilityZone"] == "us-east-1b"
 
 first = create(ClientToken="token")
