@@ -8,10 +8,11 @@
 //!
 //! What the device promises is what the export promises: a write that was answered is where the export has
 //! put it, a flush of the device is a flush of the export, discarding a range makes it zero and frees it.
-//! If this process dies, the device fails all I/O; after `umount` and `losetup --detach` it is gone.
+//! If this process dies, the device fails all I/O until it is attached again, as another device.
 
 mod filesystem;
 mod loops;
+mod remains;
 mod support;
 
 use std::io;
@@ -78,7 +79,7 @@ struct Parts {
 
 impl Device {
     /// Makes a device of an export. `mountpoint` is an empty directory that nobody else uses as long as the
-    /// device exists. Must be called within a runtime with more than one thread, which runs the export.
+    /// device exists; what a process that died has left there is taken away first. Must be called within a runtime with more than one thread, which runs the export.
     pub async fn attach(export: Arc<dyn Export>, mountpoint: &Path) -> Result<Self, DeviceError> {
         Support::detect().require_loop()?;
         let info = export.info();
@@ -86,6 +87,8 @@ impl Device {
         if block > 4096 || info.size == 0 || !info.size.is_multiple_of(block.into()) {
             return Err(DeviceError::Geometry { size: info.size, block });
         }
+        remains::remove(mountpoint)
+            .map_err(|source| DeviceError::Mount { path: mountpoint.to_owned(), source })?;
         let mut config = Config::default();
         config.mount_options = vec![
             MountOption::FSName("terrane".into()),

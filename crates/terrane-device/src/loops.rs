@@ -1,5 +1,6 @@
 //! Loop devices, by way of `losetup`.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ use crate::DeviceError;
 
 /// How long a detached device may take to let go of its file. Somebody may be probing it.
 const RELEASE: Duration = Duration::from_secs(10);
+
+/// The kernel's block devices.
+const DEVICES: &str = "/sys/block";
 
 /// An attached loop device.
 #[derive(Debug)]
@@ -32,6 +36,19 @@ impl Loop {
         let output = Command::new("losetup").args(arguments).arg(file).stdin(Stdio::null()).output().await;
         let printed = said(output)?;
         Ok(Self { path: printed.trim().into() })
+    }
+
+    /// The loop devices that are attached to a file, which need not be readable any more.
+    pub(crate) fn on_file(file: &Path) -> std::io::Result<Vec<Self>> {
+        let mut attached = Vec::new();
+        for entry in fs::read_dir(DEVICES)? {
+            let name = entry?.file_name();
+            let backing = fs::read_to_string(backing_file(&name)).unwrap_or_default();
+            if Path::new(backing.trim_end()) == file {
+                attached.push(Self { path: Path::new("/dev").join(name) });
+            }
+        }
+        Ok(attached)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -73,10 +90,13 @@ impl Loop {
     }
 
     fn has_file(&self) -> bool {
-        let name = self.path.file_name().unwrap_or_default();
-        let file = Path::new("/sys/block").join(name).join("loop/backing_file");
-        fs::exists(file).unwrap_or(false)
+        fs::exists(backing_file(self.path.file_name().unwrap_or_default())).unwrap_or(false)
     }
+}
+
+/// Where the kernel says what a loop device is attached to; there while it is.
+fn backing_file(device: &OsStr) -> PathBuf {
+    Path::new(DEVICES).join(device).join("loop/backing_file")
 }
 
 /// What a program printed, if it succeeded.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests; a panic is a failed test")]
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -41,10 +41,11 @@ impl Drop for Mounted {
     }
 }
 
+/// Dropped in this order.
 struct Site {
-    dir: TempDir,
-    export: Arc<MemoryExport>,
     device: Device,
+    export: Arc<MemoryExport>,
+    dir: TempDir,
 }
 
 impl Site {
@@ -56,7 +57,7 @@ impl Site {
         fs::create_dir(&mountpoint).unwrap();
         let export = Arc::new(export);
         let device = Device::attach(export.clone(), &mountpoint).await.unwrap();
-        Self { dir, export, device }
+        Self { device, export, dir }
     }
 
     fn device(&self) -> String {
@@ -154,6 +155,33 @@ async fn a_read_only_export_is_a_read_only_device() {
     let info = ExportInfo { read_only: true, ..ExportInfo::new(MIB) };
     let mut site = Site::new(MemoryExport::with_info(info)).await;
     assert_eq!(run("blockdev", &["--getro", &site.device()]).trim(), "1");
+    site.device.detach().await.unwrap();
+}
+
+/// The kernel ends the connection as it does when the serving process dies.
+fn cut(mountpoint: &Path, control: &Path) {
+    fs::create_dir(control).unwrap();
+    run("mount", &["-t", "fusectl", "none", control.to_str().unwrap()]);
+    let control = Mounted(control.to_owned());
+    let number = nix::sys::stat::minor(fs::metadata(mountpoint).unwrap().dev());
+    fs::write(control.0.join(number.to_string()).join("abort"), "1").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dead_process_left_is_taken_away() {
+    let mut site = Site::new(MemoryExport::new(MIB)).await;
+    let mountpoint = site.dir.path().join("fuse");
+    let dead = site.device();
+    cut(&mountpoint, &site.dir.path().join("control"));
+    assert!(fs::read(&dead).is_err());
+
+    let again = Device::attach(site.export.clone(), &mountpoint).await.unwrap();
+    // The process that died has no destructors run.
+    std::mem::forget(std::mem::replace(&mut site.device, again));
+    assert_eq!(fs::read(site.device()).unwrap().len() as u64, MIB);
+    let backing = format!("{}/volume", mountpoint.display());
+    let attached = run("losetup", &["--list", "--noheadings", "--output", "BACK-FILE"]);
+    assert_eq!(attached.lines().filter(|line| line.trim() == backing).count(), 1, "{attached}");
     site.device.detach().await.unwrap();
 }
 

@@ -5,8 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::stat::{Mode, fchmod};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixSocket, UnixStream};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +18,11 @@ use crate::{Peer, PeerAddress};
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 128;
+/// A machine that is gone is noticed after two minutes, and its connections are free.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(6);
 
 /// Why nothing is listened on.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +107,7 @@ impl Listener {
             Socket::Tcp(listener, _) => {
                 let (stream, address) = listener.accept().await?;
                 stream.set_nodelay(true)?;
+                SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
                 (Accepted::Tcp(stream), PeerAddress::Tcp(address))
             }
         };
