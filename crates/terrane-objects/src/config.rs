@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use terrane_log::disk::Disk;
 
+use crate::notify::{SecretKeeper, WebhookHosts};
 use crate::space::SpaceProbe;
 
 pub use terrane_keymap::class::WriteMode;
@@ -56,6 +57,10 @@ pub struct ObjectsConfig {
     pub scrub_interval: Duration,
     /// Bytes of shards that are verified in a second.
     pub scrub_bytes_per_second: u64,
+    /// Whom webhooks may reach besides public addresses.
+    pub webhook_hosts: WebhookHosts,
+    /// Seals the secrets of webhooks; without it none is taken.
+    pub secrets: Option<Arc<dyn SecretKeeper>>,
     /// Where the log lies; `None`: in a directory `log` of `dir`. Tests put disks there that fail.
     pub log_disk: Option<Arc<dyn Disk>>,
     /// How free space is learnt; `None` asks the file system of `dir`.
@@ -86,6 +91,8 @@ impl ObjectsConfig {
             collect_interval: Duration::from_secs(5),
             scrub_interval: Duration::from_secs(7 * 86_400),
             scrub_bytes_per_second: 64 << 20,
+            webhook_hosts: WebhookHosts::default(),
+            secrets: None,
             log_disk: None,
             space: None,
         }

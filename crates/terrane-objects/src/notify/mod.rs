@@ -5,8 +5,10 @@
 //! or given up; a slow endpoint delays nobody else. What every webhook has passed is kept for a while for readers of
 //! the event stream, and then removed.
 
+mod hosts;
 mod message;
 mod outbox;
+mod secrets;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -15,8 +17,11 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use crate::service::{BucketChange, BucketInfo, ObjectError, Result};
 use crate::store::Store;
 
+pub use hosts::{BadHost, WebhookHosts};
+pub use secrets::SecretKeeper;
 pub use webhook::{WEBHOOK_SETTING, Webhook, WebhookError};
 
 /// How often buckets are looked through for webhooks, and the outbox for what can go.
@@ -36,7 +41,7 @@ pub(crate) async fn run(store: Arc<Store>) {
         Ok(janitor) => janitor,
         Err(error) => return tracing::error!(%error, "no notifications: the outbox cannot be read"),
     };
-    let client = webhook::client();
+    let client = webhook::client(store.config.webhook_hosts.clone());
     loop {
         if let Ok(client) = &client {
             attend(&store, client, &mut running);
@@ -54,6 +59,32 @@ pub(crate) async fn run(store: Arc<Store>) {
         // Aborted on purpose, or ended: both are well.
         let _ = webhook.task.await;
     }
+}
+
+/// Where a webhook's secret lies: what it was sealed for.
+fn place(incarnation: u64) -> String {
+    format!("{incarnation:016x}")
+}
+
+/// A change of a bucket as it is to be stored: a webhook is checked, and its secret sealed.
+pub(crate) async fn guarded(
+    store: &Store,
+    bucket: &BucketInfo,
+    change: BucketChange,
+) -> Result<BucketChange> {
+    let BucketChange::Setting(name, Some(setting)) = &change else { return Ok(change) };
+    if name != WEBHOOK_SETTING {
+        return Ok(change);
+    }
+    let refused = |error: WebhookError| ObjectError::Refused(error.to_string());
+    let webhook = Webhook::parse(setting).map_err(refused)?;
+    webhook.check_host(&store.config.webhook_hosts).map_err(refused)?;
+    let keeper = store.config.secrets.as_ref();
+    let keeper = keeper.ok_or_else(|| ObjectError::Unavailable("nothing seals a webhook's secret".into()))?;
+    let place = place(bucket.incarnation.0);
+    let sealed =
+        webhook.sealed(&**keeper, (&bucket.owner, &place)).await.map_err(ObjectError::Unavailable)?;
+    Ok(BucketChange::Setting(name.clone(), Some(sealed.into())))
 }
 
 /// Starts, restarts and ends webhooks as buckets want.
@@ -76,7 +107,8 @@ fn attend(store: &Arc<Store>, client: &reqwest::Client, running: &mut BTreeMap<u
         if running.contains_key(&incarnation) {
             continue;
         }
-        let task = match Webhook::parse(setting) {
+        let legal = |webhook: Webhook| webhook.check_host(&store.config.webhook_hosts).map(|()| webhook);
+        let task = match Webhook::parse(setting).and_then(legal) {
             Ok(webhook) => {
                 let delivery = webhook::Delivery::new(store.clone(), client.clone(), state.clone(), webhook);
                 tokio::spawn(delivery.run())

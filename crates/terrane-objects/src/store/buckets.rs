@@ -10,8 +10,8 @@ use terrane_keymap::write::{Op, WriteRequest};
 use terrane_types::AccountId;
 
 use super::Store;
-use crate::convert;
 use crate::service::*;
+use crate::{convert, notify};
 
 /// Buckets whose service form is kept.
 const CACHED_MAX: usize = 4_096;
@@ -88,6 +88,7 @@ impl Store {
         change: BucketChange,
     ) -> Result<Arc<BucketInfo>> {
         self.check_change(&change)?;
+        let change = notify::guarded(self, bucket, change).await?;
         let op = Op::ChangeBucket {
             name: bucket.name.clone(),
             incarnation: convert::incarnation(bucket),

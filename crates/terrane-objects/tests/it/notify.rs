@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
-use terrane_objects::notify::WEBHOOK_SETTING;
-use terrane_objects::service::*;
+use terrane_objects::ObjectsConfig;
+use terrane_objects::notify::{SecretKeeper, WEBHOOK_SETTING, WebhookHosts};
+use terrane_objects::service::{BucketChange, ObjectError, ObjectService};
+use terrane_types::AccountId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -14,6 +16,26 @@ use tokio::sync::mpsc;
 use crate::rig::*;
 
 const SECRET: &str = "0123456789abcdef";
+
+/// Turns bits over.
+struct Keeper;
+
+#[async_trait::async_trait]
+impl SecretKeeper for Keeper {
+    async fn seal(&self, owner: &AccountId, place: &str, secret: &[u8]) -> Result<Vec<u8>, String> {
+        assert!(*owner == account() && place.len() == 16);
+        Ok(secret.iter().map(|byte| !byte).collect())
+    }
+
+    async fn open(&self, owner: &AccountId, place: &str, sealed: &[u8]) -> Result<Vec<u8>, String> {
+        self.seal(owner, place, sealed).await
+    }
+}
+
+fn hooked(dir: &std::path::Path, hosts: &[&str]) -> ObjectsConfig {
+    let webhook_hosts = WebhookHosts::parse(hosts).unwrap();
+    ObjectsConfig { webhook_hosts, secrets: Some(Arc::new(Keeper)), ..config(dir) }
+}
 
 struct Received {
     headers: String,
@@ -89,13 +111,15 @@ fn completions_reach_the_webhook_signed_and_despite_its_failures() {
     run(async {
         let failures = Arc::new(AtomicUsize::new(2));
         let (url, mut received) = serve(failures).await;
-        let store = open(config(dir.path())).await;
+        let store = open(hooked(dir.path(), &["127.0.0.1"])).await;
         let b = bucket(store.clone(), "bucket").await;
         b.put("before", &pattern(1, 1)).await;
         let events = r#"["s3:ObjectCreated:*"]"#;
         let setting = format!(r#"{{"url":"{url}","secret":"{SECRET}","events":{events},"prefix":"in/"}}"#);
         let change = BucketChange::Setting(WEBHOOK_SETTING.into(), Some(setting.into()));
-        store.change_bucket(&b.info, change).await.unwrap();
+        let info = store.change_bucket(&b.info, change).await.unwrap();
+        let stored = String::from_utf8_lossy(&info.settings[WEBHOOK_SETTING]);
+        assert!(stored.contains("in/") && !stored.contains(SECRET), "{stored}");
         // Whether the webhook is attended already shows in its first delivery.
         let first = loop {
             b.put("in/first", &pattern(1, 1)).await;
@@ -118,6 +142,35 @@ fn completions_reach_the_webhook_signed_and_despite_its_failures() {
             keys.push(next.key());
         }
         assert!(keys.iter().all(|key| key.starts_with("in/")), "{keys:?}");
+        store.close().await;
+    });
+}
+
+#[test]
+fn webhooks_into_the_operators_network_or_without_a_keeper_are_refused() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let hook = |url: &str| {
+        let setting = format!(r#"{{"url":"{url}","secret":"{SECRET}"}}"#);
+        BucketChange::Setting(WEBHOOK_SETTING.into(), Some(setting.into()))
+    };
+    run(async {
+        let store = open(hooked(dir.path(), &["10.0.0.0/8"])).await;
+        let b = bucket(store.clone(), "bucket").await;
+        for url in
+            ["http://127.0.0.1/x", "http://169.254.169.254/latest", "https://[::1]:7/", "http://192.168.1.1"]
+        {
+            let refused = store.change_bucket(&b.info, hook(url)).await;
+            assert!(matches!(refused, Err(ObjectError::Refused(_))), "{url}: {refused:?}");
+        }
+        store.change_bucket(&b.info, hook("http://10.1.2.3/x")).await.unwrap();
+        let forged = br#"{"url":"http://10.1.2.3/","sealed":"00"}"#;
+        let forged = BucketChange::Setting(WEBHOOK_SETTING.into(), Some(forged[..].into()));
+        assert!(store.change_bucket(&b.info, forged).await.is_err());
+        store.close().await;
+        let store = open(config(other.path())).await;
+        let b = bucket(store.clone(), "bucket").await;
+        let refused = store.change_bucket(&b.info, hook("https://example.com/")).await;
+        assert!(matches!(refused, Err(ObjectError::Unavailable(_))), "{refused:?}");
         store.close().await;
     });
 }

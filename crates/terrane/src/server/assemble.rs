@@ -61,7 +61,7 @@ impl Start<'_> {
         let watch = self.watch()?;
         let store = self.open_store().await?;
         let (auth, root) = open_auth(self.data, &store, self.config, &watch.metrics).await?;
-        let objects = Objects::open(self.data, self.config, &watch.metrics).await?;
+        let objects = Objects::open(self.data, self.config, auth.keys(), &watch.metrics).await?;
         let door = self.front_door(&watch, &store, &auth, objects.service())?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let metrics = door.metrics.clone();

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use async_trait::async_trait;
 use serde::Deserialize;
+use terrane_auth::KeyService;
+use terrane_auth::keys::Purpose;
 use terrane_keymap::class::WriteMode;
 use terrane_objects::config::Threshold;
+use terrane_objects::notify::{SecretKeeper, WebhookHosts};
 use terrane_objects::service::ObjectService;
 use terrane_objects::{MirrorError, ObjectStore, ObjectsConfig, OpenError};
 use terrane_telemetry::Metrics;
-use terrane_types::ByteSize;
+use terrane_types::{AccountId, ByteSize};
 
 use super::config::Config;
 use super::datadir::DataDir;
@@ -57,6 +61,8 @@ pub(crate) struct ObjectsSection {
     completions_max: u64,
     /// Segments with less than this share of live bytes are compacted.
     compact_below_percent: u8,
+    /// Whom webhooks may reach besides public addresses: names, `*.` and names, addresses, networks.
+    webhook_hosts: Vec<String>,
     /// Seconds between looks for garbage.
     collect_interval_seconds: u64,
     /// From which load on writes are asynchronous that do not say otherwise.
@@ -113,6 +119,7 @@ impl Default for ObjectsSection {
             buckets_max: objects.buckets_max,
             completions_max: objects.completions_kept,
             compact_below_percent: objects.compact_below_percent,
+            webhook_hosts: Vec::new(),
             collect_interval_seconds: objects.collect_interval.as_secs(),
             load: LoadSection::default(),
         }
@@ -193,6 +200,7 @@ impl ObjectsSection {
         if self.compact_below_percent > 95 {
             bail!("objects.compact_below_percent must be at most 95");
         }
+        WebhookHosts::parse(&self.webhook_hosts).context("objects.webhook_hosts")?;
         self.load.check()
     }
 
@@ -216,9 +224,29 @@ impl ObjectsSection {
             buckets_max: self.buckets_max,
             completions_kept: self.completions_max,
             compact_below_percent: self.compact_below_percent,
+            webhook_hosts: WebhookHosts::parse(&self.webhook_hosts).context("objects.webhook_hosts")?,
             collect_interval: Duration::from_secs(self.collect_interval_seconds),
             ..ObjectsConfig::new(data.path("objects"))
         })
+    }
+}
+
+/// Webhooks' secrets are sealed with their owner's key.
+struct Keeper(KeyService);
+
+fn webhook(place: &str) -> Purpose<'_> {
+    Purpose { kind: "webhook", id: place }
+}
+
+#[async_trait]
+impl SecretKeeper for Keeper {
+    async fn seal(&self, owner: &AccountId, place: &str, secret: &[u8]) -> Result<Vec<u8>, String> {
+        self.0.seal(owner, webhook(place), secret).await.map_err(|error| error.to_string())
+    }
+
+    async fn open(&self, owner: &AccountId, place: &str, sealed: &[u8]) -> Result<Vec<u8>, String> {
+        let opened = self.0.open_sealed(owner, webhook(place), sealed).await;
+        opened.map(|secret| secret.to_vec()).map_err(|error| error.to_string())
     }
 }
 
@@ -229,9 +257,16 @@ pub(super) struct Objects {
 
 impl Objects {
     /// Opens the object store of a data directory.
-    pub(super) async fn open(data: &DataDir, config: &Config, metrics: &Metrics) -> anyhow::Result<Self> {
+    pub(super) async fn open(
+        data: &DataDir,
+        config: &Config,
+        keys: &KeyService,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
         let metrics = metrics.with(terrane_objects::Metrics::register);
-        let opened = ObjectStore::open(config.objects.config(data)?, metrics).await;
+        let secrets: Option<Arc<dyn SecretKeeper>> = Some(Arc::new(Keeper(keys.clone())));
+        let config = ObjectsConfig { secrets, ..config.objects.config(data)? };
+        let opened = ObjectStore::open(config, metrics).await;
         let opened = match opened {
             Err(error @ OpenError::Mirror(MirrorError::MembersMissing { .. })) => {
                 let hint =
