@@ -150,6 +150,11 @@ impl History<'_> {
         if let Some(lost) = needed.map(|entry| entry.lsn).find(|lsn| !found.contains(lsn)) {
             return Err(Violation(format!("write {lost} was visible and is lost")));
         }
+        if !recorded {
+            // A lost keymap takes its outbox along: what compaction has removed from the log is not announced again.
+            let gone = self.written.iter().map(|entry| entry.lsn).filter(|lsn| !found.contains(lsn));
+            self.delivered.extend(gone);
+        }
         let mut lost = false;
         for (entry, state) in std::mem::take(&mut self.assigned) {
             let survived = found.contains(&entry.lsn);
