@@ -74,6 +74,12 @@ const CONVERTERS: &[(&str, Apply)] = &[
     ("number", Apply::Scalar(|v, _| number(v).map_or(Value::Null, real))),
     ("octets", Apply::Text(|t| units::bytes(t).map_or(Value::Null, real))),
     ("one_line", Apply::Text(|t| Value::from(t.split_whitespace().collect::<Vec<_>>().join(" ")))),
+    (
+        "ports",
+        Apply::Whole(|v, _| {
+            list(v).iter().filter_map(text).flat_map(|t| crate::names::ports(&t)).map(Value::from).collect()
+        }),
+    ),
     ("re", Apply::Regex(group)),
     (
         "replace",
@@ -85,7 +91,7 @@ const CONVERTERS: &[(&str, Apply)] = &[
     ("sort", Apply::Whole(|v, _| natural_sort(list(v)))),
     ("split", Apply::Whole(split)),
     ("sub", Apply::Scalar(|v, a| arithmetic(v, a, |x, y| x - y))),
-    ("sum", Apply::Whole(|v, _| real(list(v).iter().filter_map(number).sum()))),
+    ("sum", Apply::Whole(|v, _| if v.is_null() { v } else { real(list(v).iter().filter_map(number).sum()) })),
     ("text", Apply::Scalar(|v, _| text(v).map_or(Value::Null, Value::from))),
     ("timestamp", Apply::Text(|t| units::timestamp(t).map_or(Value::Null, real))),
     ("title", Apply::Text(title)),

@@ -185,8 +185,12 @@ impl<'a> Parser<'a> {
 
     fn word(&mut self) -> &'a str {
         self.peek();
-        let end =
-            self.rest.find(|c: char| c.is_whitespace() || "|,()?\"".contains(c)).unwrap_or(self.rest.len());
+        let mut in_condition = false;
+        let ends = |c: char| {
+            in_condition = (in_condition || c == '[') && c != ']';
+            !in_condition && (c.is_whitespace() || "|,()?\"".contains(c))
+        };
+        let end = self.rest.find(ends).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
         word

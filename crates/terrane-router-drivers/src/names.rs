@@ -18,6 +18,26 @@ pub(crate) fn long(name: &str) -> String {
     }
 }
 
+/// A list of ports as switches print it, `Eth1/1-3, Po5`: long names, ranges written out.
+pub(crate) fn ports(text: &str) -> Vec<String> {
+    const RANGE_MAX: u32 = 1024;
+    let mut ports = Vec::new();
+    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        let range = item.rsplit_once('-').and_then(|(head, last)| {
+            let digits = head.len() - head.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+            let (stem, first) = head.split_at(head.len() - digits);
+            Some((stem, first.parse::<u32>().ok()?, last.parse::<u32>().ok()?))
+        });
+        match range {
+            Some((stem, first, last)) if first <= last && last - first < RANGE_MAX => {
+                ports.extend((first..=last).map(|number| long(&format!("{stem}{number}"))));
+            }
+            _ => ports.push(long(item)),
+        }
+    }
+    ports
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +48,11 @@ mod tests {
         assert_eq!(long("gigabitEthernet 0/1"), "GigabitEthernet0/1");
         assert_eq!(long("xe-0/0/0"), "xe-0/0/0");
         assert_eq!(long("CPU"), "CPU");
+    }
+
+    #[test]
+    fn ranges_are_written_out() {
+        assert_eq!(ports("Eth1/1-2, Po5"), ["Ethernet1/1", "Ethernet1/2", "Port-channel5"]);
+        assert_eq!(ports("xe-0/0/1,Eth1/9-1"), ["xe-0/0/1", "Ethernet1/9-1"]);
     }
 }

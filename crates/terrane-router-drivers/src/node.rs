@@ -49,8 +49,9 @@ impl Node {
         json::read(bytes)
     }
 
-    /// Reads one XML document. Namespaces are dropped; attributes become members named `@name`, the text of an
-    /// element that has attributes or children becomes `#text`. Entities are the predefined ones: a document
+    /// Reads one XML document. Prefixes are dropped; attributes become members named `@name`, a
+    /// default namespace other than the parent's `@xmlns`; the text of an element that has attributes or children
+    /// becomes `#text`. Entities are the predefined ones: a document
     /// cannot define its own.
     pub fn from_xml(bytes: &[u8]) -> Result<Self, NodeError> {
         let text = String::from_utf8_lossy(bytes);
@@ -64,9 +65,13 @@ impl Node {
                     if open.len() > DEPTH_MAX {
                         return Err(NodeError::Depth);
                     }
-                    open.push(Element::opened(&start));
+                    let element = Element::opened(&start, open.last());
+                    open.push(element);
                 }
-                Event::Empty(start) => close(&mut open, Element::opened(&start))?,
+                Event::Empty(start) => {
+                    let element = Element::opened(&start, open.last());
+                    close(&mut open, element)?;
+                }
                 Event::End(_) => {
                     let done = open.pop().ok_or_else(unbalanced)?;
                     close(&mut open, done)?;
@@ -121,23 +126,32 @@ impl Node {
 #[derive(Default)]
 struct Element {
     name: String,
+    /// The default namespace: its own, or the one that it is in.
+    namespace: Option<String>,
     text: String,
     members: Vec<(String, Node)>,
 }
 
 impl Element {
-    fn opened(start: &BytesStart<'_>) -> Self {
+    fn opened(start: &BytesStart<'_>, parent: Option<&Self>) -> Self {
         let name = String::from_utf8_lossy(start.local_name().as_ref()).into_owned();
         let mut members = Vec::new();
+        let inherited = parent.and_then(|parent| parent.namespace.clone());
+        let mut namespace = inherited.clone();
         for attribute in start.attributes().flatten() {
             let key = String::from_utf8_lossy(attribute.key.local_name().as_ref()).into_owned();
+            let value = String::from_utf8_lossy(&attribute.value).into_owned();
             if attribute.key.as_ref().starts_with(b"xmlns") {
+                // Told only where it changes: an element of another namespace is another element.
+                if key == "xmlns" && inherited.as_ref() != Some(&value) {
+                    members.push(("@xmlns".into(), Node::Text(value.clone())));
+                    namespace = Some(value);
+                }
                 continue;
             }
-            let value = String::from_utf8_lossy(&attribute.value).into_owned();
             members.push((format!("@{key}"), Node::Text(value)));
         }
-        Self { name, text: String::new(), members }
+        Self { name, namespace, text: String::new(), members }
     }
 }
 
@@ -170,7 +184,7 @@ mod tests {
 
     #[test]
     fn xml_keeps_attributes_and_repeated_elements() {
-        let node = Node::from_xml(b"<a xmlns='x'><j:b j:s=\"5\">1 &amp; 2</j:b><b/></a>").unwrap();
+        let node = Node::from_xml(b"<a><j:b j:s=\"5\">1 &amp; 2</j:b><b/></a>").unwrap();
         let b = Node::Map(vec![
             ("@s".into(), Node::Text("5".into())),
             ("#text".into(), Node::Text("1 & 2".into())),

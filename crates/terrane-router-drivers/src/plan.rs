@@ -100,6 +100,8 @@ pub(crate) struct RowSet {
     pub(crate) keep: Vec<Expr>,
     pub(crate) on: Vec<String>,
     pub(crate) into: Option<String>,
+    pub(crate) from: Option<String>,
+    pub(crate) fill: Vec<String>,
     pub(crate) map: Vec<(String, Expr)>,
 }
 
@@ -191,6 +193,9 @@ struct RowsText {
     #[serde(default)]
     on: Vec<String>,
     into: Option<String>,
+    from: Option<String>,
+    #[serde(default)]
+    fill: Vec<String>,
     #[serde(default)]
     map: BTreeMap<String, String>,
 }
@@ -277,6 +282,8 @@ impl RowsText {
             keep: self.keep.iter().map(|text| Expr::parse(text)).collect::<Result<_, _>>()?,
             on: self.on,
             into: self.into,
+            from: self.from,
+            fill: self.fill,
             map: compile_map(self.map)?,
         })
     }

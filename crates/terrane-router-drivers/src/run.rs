@@ -240,8 +240,10 @@ impl Run<'_> {
             let fail =
                 |error: TextError| RunError::Translation { command: command.into(), what: error.to_string() };
             let mut gathered = Vec::new();
-            let root = Place::root(node);
+            let held = set.from.as_ref().map(|table| self.held(table));
+            let root = Place::root(held.as_ref().unwrap_or(node));
             let places: Vec<Place<'_>> = match set.at.as_slice() {
+                [] if held.is_some() => root_items(&root),
                 [] => vec![root],
                 paths => paths.iter().flat_map(|path| path.places(&root)).collect(),
             };
@@ -256,6 +258,7 @@ impl Run<'_> {
                     }
                 }
             }
+            fill(&set.fill, &mut gathered);
             self.gathered += gathered.len();
             if self.gathered > ROWS_MAX {
                 return Err(RunError::TooMuch("the rows that one answer may have"));
@@ -265,7 +268,24 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn row(&self, set: &RowSet, place: Place<'_>, variables: &Variables, rows: &mut Vec<Variables>) {
+    /// Rows that an earlier step put aside, as if they were output.
+    fn held(&self, table: &str) -> Node {
+        let node = |value: &Value| match value {
+            Value::String(text) => Node::Text(text.clone()),
+            Value::Array(items) => Node::List(
+                items.iter().filter_map(Value::as_str).map(|text| Node::Text(text.into())).collect(),
+            ),
+            other => Node::Text(other.to_string()),
+        };
+        let rows = self.tables.get(table).map(Vec::as_slice).unwrap_or_default();
+        let record = |row: &Variables| {
+            Node::Map(row.iter().map(|(name, value)| (name.clone(), node(value))).collect())
+        };
+        Node::List(rows.iter().map(record).collect())
+    }
+
+    fn row(&self, set: &RowSet, mut place: Place<'_>, variables: &Variables, rows: &mut Vec<Variables>) {
+        place.bound.insert("index".into(), (rows.len() + 1).to_string());
         let scope = self.scope(place, variables);
         if set.keep.iter().all(|expr| convert::truth(&expr.value(&scope))) {
             let fields = set.map.iter().map(|(name, expr)| (name.clone(), expr.value(&scope)));
@@ -284,6 +304,28 @@ impl Run<'_> {
                         self.rows.complete(&set.on, row);
                     }
                 }
+            }
+        }
+    }
+}
+
+fn root_items<'a>(root: &Place<'a>) -> Vec<Place<'a>> {
+    let mut items = Vec::new();
+    root.node().items(&mut items);
+    items.into_iter().map(Place::root).collect()
+}
+
+/// Takes what a row lacks of these columns from the row before it: devices print some headings once.
+fn fill(columns: &[String], rows: &mut [Variables]) {
+    for column in columns {
+        let mut last: Option<Value> = None;
+        for row in rows.iter_mut() {
+            match (row.get(column), &last) {
+                (Some(value), _) => last = Some(value.clone()),
+                (None, Some(value)) => {
+                    row.insert(column.clone(), value.clone());
+                }
+                (None, None) => {}
             }
         }
     }

@@ -20,12 +20,12 @@ pub(crate) fn number(text: &str) -> Option<f64> {
 /// Seconds of `1y2w`, `3d04h`, `00:01:02`, `4 years, 3 weeks`, `2 days, 20:08:18`, `P3DT11H24M38S`, `5.2 sec` or plain
 /// seconds.
 pub(crate) fn duration(text: &str) -> Option<f64> {
-    let text = text.trim().trim_start_matches("for ");
+    let text = text.trim().trim_start_matches("for ").replace("(s)", " ");
     let iso = text.strip_prefix('P');
     let mut seconds = 0.0;
     let mut found = false;
     let mut in_time = iso.is_none();
-    let mut rest = iso.unwrap_or(text);
+    let mut rest = iso.unwrap_or(&text);
     while let Some(first) = rest.chars().next() {
         if first == 'T' && iso.is_some() {
             in_time = true;
@@ -189,6 +189,7 @@ mod tests {
             ("1 week, 2 days, 3 hours and 4 minutes", 7.0 * 86400.0 + 2.0 * 86400.0 + 3.0 * 3600.0 + 240.0),
             ("P3DT11H24M38S", 3.0 * 86400.0 + 11.0 * 3600.0 + 24.0 * 60.0 + 38.0),
             ("PT5M", 300.0),
+            ("2week(s) 2day(s)", 16.0 * 86400.0),
             ("P1M", 30.0 * 86400.0),
             ("17", 17.0),
         ] {

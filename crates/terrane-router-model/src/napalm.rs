@@ -26,6 +26,9 @@ pub struct Quirks {
     pub default_instance: Option<String>,
     /// Members are left out, not defaulted, where the router did not tell them.
     pub sparse: bool,
+    /// The attributes that routes of a protocol (in lower case) always have, null where the router did not tell them.
+    /// Empty: routes have the attributes that were told.
+    pub attributes: BTreeMap<String, Vec<String>>,
 }
 
 /// A NAPALM getter that some kind answers.

@@ -17,6 +17,8 @@ pub enum Type {
     Bool,
     /// An unsigned 64-bit integer.
     Unsigned,
+    /// A signed 64-bit integer.
+    Signed,
     /// A real number; the unit is the last part of the field's name.
     Real,
     /// An IP address in its canonical form (RFC 5952), with a `%zone` if the router printed one.
@@ -107,6 +109,14 @@ impl Type {
                     (0.0..9e18).contains(&real).then(|| Value::from(real as u64))
                 }
             },
+            (Self::Signed, Value::Number(number)) => match number.as_i64() {
+                Some(number) => Some(Value::from(number)),
+                None => {
+                    let real = number.as_f64()?;
+                    (-9e18..9e18).contains(&real).then(|| Value::from(real as i64))
+                }
+            },
+            (Self::Signed, Value::String(text)) => figures(text).parse::<i64>().ok().map(Value::from),
             (Self::Real, Value::Number(number)) => Number::from_f64(number.as_f64()?).map(Value::Number),
             (Self::Unsigned, Value::String(text)) => figures(text).parse::<u64>().ok().map(Value::from),
             (Self::Real, Value::String(text)) => {
@@ -185,7 +195,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in ".{0,40}") {
-            for ty in [Type::Text, Type::Bool, Type::Unsigned, Type::Real, Type::Address, Type::Mac, Type::List] {
+            for ty in [Type::Text, Type::Bool, Type::Unsigned, Type::Signed, Type::Real, Type::Address, Type::Mac, Type::List] {
                 let once = ty.read(&Value::from(text.clone()));
                 // What was read once is canonical: reading it again changes nothing.
                 if let Some(value) = once {

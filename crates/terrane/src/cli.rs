@@ -13,6 +13,7 @@ mod output;
 mod policy;
 mod progress;
 mod queue;
+mod router;
 mod status;
 mod store;
 mod token;
@@ -76,6 +77,9 @@ enum Command {
     Token(token::Args),
     /// Policies of an account.
     Policy(policy::Args),
+    /// Routers: what they know, in one vocabulary.
+    #[command(subcommand)]
+    Router(router::Verb),
     /// The transactional store: back up, restore, check.
     #[command(subcommand)]
     Store(store::Verb),
@@ -119,6 +123,7 @@ async fn command(cli: Cli) -> anyhow::Result<()> {
         Command::Key(args) => key::run(&connect.client()?, &out, args).await,
         Command::Token(args) => token::run(&connect.client()?, &out, args).await,
         Command::Policy(args) => policy::run(&connect.client()?, &out, args).await,
+        Command::Router(verb) => router::run(verb),
         Command::Store(verb) => store::run(connect, &out, verb).await,
         Command::ResetRootKey => server::reset_root_key(&connect.data_dir_or_default(), &out).await,
         Command::Completion { shell } => {

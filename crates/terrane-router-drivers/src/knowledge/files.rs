@@ -10,4 +10,9 @@ pub(super) static FILES: &[(&str, &str, &str)] = files! {
     "eos": "arp" "bgp_neighbors" "bgp_summary" "counters" "environment" "facts" "interface_addresses"
         "interfaces" "lldp" "lldp.summary" "mac_table" "network_instances" "optics" "ping" "platform"
         "route_to" "vlans";
+    "junos": "arp" "bgp_neighbors" "bgp_summary" "counters" "environment" "facts" "interface_addresses"
+        "interfaces" "lldp" "lldp.summary" "mac_table" "nd" "network_instances" "optics" "ping" "platform"
+        "route_to" "traceroute" "vlans";
+    "nxos": "arp" "bgp_summary" "environment" "facts" "interface_addresses" "interfaces" "lldp"
+        "lldp.summary" "mac_table" "network_instances" "ping" "platform" "vlans";
 };

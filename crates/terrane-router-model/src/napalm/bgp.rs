@@ -76,27 +76,23 @@ pub(super) fn summary(rows: &Rows, quirks: &Quirks) -> Value {
             session.entry(field.clone()).or_insert_with(|| value.clone());
         }
     }
-    for ((name, peer), session) in &sessions {
-        let of = member(&mut answer, name);
-        if let Some(id) = session.get("router_id") {
-            of.insert("router_id".into(), id.clone());
+    for row in rows.iter() {
+        let of = member(&mut answer, instance(row, quirks, "global"));
+        if let Some(id) = row.get("router_id") {
+            of.entry("router_id").or_insert_with(|| id.clone());
         }
+        member(of, "peers");
+    }
+    for ((name, peer), session) in &sessions {
         let mut members = object(session, PEER, quirks);
         truncate(&mut members, "uptime");
         members.insert("address_family".into(), Value::Object(Map::new()));
-        member(of, "peers").insert(peer.clone(), Value::Object(members));
+        member(member(&mut answer, name), "peers").insert(peer.clone(), Value::Object(members));
     }
     for row in rows.iter() {
-        let (name, peer) = (instance(row, quirks, "global"), text(row, "neighbor_address"));
-        let afi = text(row, "afi");
-        if peer.is_empty() {
-            let of = member(&mut answer, name);
-            if let Some(id) = row.get("router_id") {
-                of.entry("router_id").or_insert_with(|| id.clone());
-            }
-            member(of, "peers");
-        } else if !afi.is_empty() {
-            let peers = member(member(&mut answer, name), "peers");
+        let (peer, afi) = (text(row, "neighbor_address"), text(row, "afi"));
+        if !peer.is_empty() && !afi.is_empty() {
+            let peers = member(member(&mut answer, instance(row, quirks, "global")), "peers");
             let families = member(member(peers, peer), "address_family");
             families.insert(afi.to_owned(), Value::Object(object(row, FAMILY, quirks)));
         }

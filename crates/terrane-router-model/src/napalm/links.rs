@@ -74,6 +74,9 @@ pub(super) fn interfaces(rows: &Rows, quirks: &Quirks) -> Value {
     ];
     by_name(rows, |row| {
         let mut members = object(row, MEMBERS, quirks);
+        if let (None, Some(absent)) = (row.get("mac_address"), row.get("mac_address_absent")) {
+            members.insert("mac_address".into(), absent.clone());
+        }
         members.insert(
             "last_flapped".into(),
             either(row, ["last_change_age_s", "last_change_at"], "last_flapped", quirks),

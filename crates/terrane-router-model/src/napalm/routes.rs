@@ -45,5 +45,11 @@ pub(super) fn route_to(rows: &Rows, quirks: &Quirks) -> Value {
 
 /// What only the route's own protocol knows.
 fn of_protocol(row: &Row, quirks: &Quirks) -> Map<String, Value> {
-    object(row, BGP, quirks)
+    let told = object(row, BGP, quirks);
+    if quirks.attributes.is_empty() {
+        return told;
+    }
+    let names = quirks.attributes.get(&text(row, "protocol").to_lowercase());
+    let names = names.map(Vec::as_slice).unwrap_or_default().iter();
+    names.map(|name| (name.clone(), told.get(name).cloned().unwrap_or(Value::Null))).collect()
 }

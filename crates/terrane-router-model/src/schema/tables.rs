@@ -23,7 +23,8 @@ pub(super) fn of(kind: Kind) -> &'static Schema {
             List: interfaces;
         }),
         Kind::Interfaces => schema!(Interfaces, Some(&["name"]), {
-            Text: name description;
+            // `mac_address_absent`: what the router prints where there is no MAC address.
+            Text: name description mac_address_absent;
             Bool: enabled oper_up;
             Mac: mac_address;
             Unsigned: mtu;
@@ -154,7 +155,8 @@ fn route_to() -> &'static Schema {
     schema!(RouteTo, None, {
         Text: network_instance prefix protocol next_hop interface routing_table inactive_reason as_path
             remote_address neighbor_group metric_type;
-        Unsigned: preference preference2 metric metric2 local_as peer_as local_pref level;
+        Signed: preference2;
+        Unsigned: preference metric metric2 local_as peer_as local_pref level;
         Bool: active last_active selected;
         Real: age_s;
         List: communities;
