@@ -144,6 +144,7 @@ async fn fio_verifies_a_device_that_grows() {
             "--fsync=128",
             "--verify=crc32c",
             "--verify_fatal=1",
+            "--verify_state_save=0",
         ],
     );
     assert!(printed.contains("err= 0"), "{printed}");

@@ -158,6 +158,7 @@ async fn fio_verifies_what_it_wrote() {
         "--fsync=64",
         "--verify=crc32c",
         "--verify_fatal=1",
+        "--verify_state_save=0",
         "--do_verify=1",
     ];
     let printed = run("fio", &arguments).await;
