@@ -103,6 +103,7 @@ async fn pass(store: &Arc<Store>) -> Result<()> {
         };
     });
     drop(store.data.damage().take());
+    store.catch_up();
     let scrubbed = store.clone();
     let log = tokio::task::spawn_blocking(move || scrub_log(&scrubbed));
     log.await.map_err(|e| ObjectError::Unavailable(e.to_string()))?;
@@ -203,7 +204,8 @@ fn note(store: &Store, segment: u64, mended: &Mended) {
         status.rebuilt_shards += mended.shards;
         status.lost_blocks += mended.lost;
         if mended.homeless > 0 {
-            status.problem = Some("shards are missing and no drive in use is free for them".into());
+            status.problem =
+                Some("shards are missing, and no drive in use is free for them and has the room".into());
         }
     });
     store.metrics.scrubbed_bytes.inc_by(mended.bytes);

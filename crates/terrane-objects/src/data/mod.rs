@@ -124,8 +124,15 @@ impl DataStore {
         let leases = Arc::new(Semaphore::new(config.leases_max));
         let (table, twice) = Table::new(found);
         for (drive, named) in twice {
-            tracing::info!(segment = named.segment, drive = %drive.root().display(), "removed a shard that was rebuilt elsewhere");
-            std::fs::remove_file(ids::path(&drive.data_dir(), named.segment, named.redundancy, named.shard))?;
+            let path = ids::path(&drive.data_dir(), named.segment, named.redundancy, named.shard);
+            match std::fs::remove_file(&path) {
+                Ok(()) => {
+                    tracing::info!(path = %path.display(), "removed a shard that was rebuilt elsewhere")
+                }
+                Err(error) => {
+                    tracing::warn!(%error, path = %path.display(), "a shard that was rebuilt elsewhere")
+                }
+            }
         }
         let (table, damage) = (Mutex::new(table), Arc::default());
         Ok(Self { shared: Arc::new(Shared { drives, config, epoch, table, leases, space, damage }) })

@@ -68,7 +68,7 @@ pub(crate) struct Mended {
     pub(crate) shards: u64,
     /// Blocks of objects of which too few pieces are left.
     pub(crate) lost: u64,
-    /// Shards that are missing and have no drive to be on.
+    /// Shards that are missing and have no drive to be on, or no room there.
     pub(crate) homeless: u64,
 }
 
@@ -96,12 +96,12 @@ impl DataStore {
         pace: &mut dyn FnMut(u64),
     ) -> Result<Option<Mended>, DataError> {
         let at_rest = self.shared.table.lock().at_rest(segment);
-        let Some((redundancy, places, _)) = at_rest else { return Ok(None) };
+        let Some((redundancy, places, len)) = at_rest else { return Ok(None) };
         let mut mended = Mended::default();
         let had: Vec<bool> =
             places.iter().map(|place| place.as_ref().is_some_and(|drive| drive.is_live())).collect();
         let source = Segment::open(segment, redundancy, &places, self.shared.damage.clone())?;
-        let mut patches = self.patches(&source, &places, &mut mended)?;
+        let mut patches = self.patches(&source, &places, len, &mut mended)?;
         let done = live.iter().try_for_each(|extent| {
             let count = extent.len.div_ceil(BLOCK_BYTES);
             for first in (0..count).step_by(BATCH as usize) {
@@ -137,6 +137,7 @@ impl DataStore {
         &self,
         source: &Segment,
         places: &Places,
+        len: u64,
         mended: &mut Mended,
     ) -> Result<Vec<Patch>, DataError> {
         let (id, redundancy) = (source.id, source.redundancy);
@@ -158,7 +159,8 @@ impl DataStore {
                 },
                 None => self.shared.drives.place(1, &taken).into_iter().next(),
             };
-            let Some(drive) = opened else {
+            // What is new takes room, and the reserve is for others.
+            let Some(drive) = opened.filter(|_| self.shared.space.admits(len)) else {
                 mended.homeless += 1;
                 continue;
             };

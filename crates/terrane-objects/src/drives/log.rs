@@ -16,6 +16,8 @@ pub(crate) struct LogMirror {
     drives: Vec<Arc<Drive>>,
     /// Which of them had a current copy at the last look.
     current: Arc<Mutex<Vec<bool>>>,
+    /// Held by who copies to drives that lag behind.
+    copying: Arc<Mutex<()>>,
 }
 
 impl LogMirror {
@@ -38,7 +40,7 @@ impl LogMirror {
         }
         tracing::info!(epoch = report.status.epoch, equalised = ?report.equalised, "the log's drives");
         let current = Arc::new(Mutex::new(vec![false; drives.len()]));
-        Ok(Self { mirror, drives, current })
+        Ok(Self { mirror, drives, current, copying: Arc::default() })
     }
 
     /// What the log is written to.
@@ -76,20 +78,33 @@ impl LogMirror {
         }
     }
 
-    /// Copies the log to every drive in use whose copy is not current, one after the other. The log goes on meanwhile.
-    pub(crate) fn catch_up(&self) {
+    /// Copies the log to every drive in use whose copy is not current, one after the other, until told to stop. The log
+    /// goes on meanwhile. Does nothing if somebody is at it.
+    pub(crate) fn catch_up(&self, stop: &dyn Fn() -> bool) {
+        let Some(_copying) = self.copying.try_lock() else { return };
         for (number, (drive, word)) in self.drives.iter().zip(self.words()).enumerate() {
             if !drive.is_live() || !matches!(word, "behind" | "lost") {
                 continue;
             }
-            let copied = open(drive)
-                .map_err(|source| source.to_string())
-                .and_then(|disk| self.mirror.resync(number, disk).map_err(|error| error.to_string()));
-            match copied {
-                Ok(()) => tracing::info!(drive = %drive.root().display(), "its copy of the log is current"),
-                Err(error) => tracing::warn!(error, drive = %drive.root().display(), "copying the log"),
+            let name = drive.root().display();
+            match self.copy(number, drive, stop) {
+                Ok(true) => tracing::info!(drive = %name, "its copy of the log is current"),
+                Ok(false) => return,
+                Err(error) => tracing::warn!(error, drive = %name, "copying the log"),
             }
         }
+    }
+
+    /// Copies the log to a drive; false if told to stop.
+    fn copy(&self, number: usize, drive: &Drive, stop: &dyn Fn() -> bool) -> Result<bool, String> {
+        let disk = open(drive).map_err(|error| error.to_string())?;
+        let mut copy = self.mirror.begin_resync(number, disk).map_err(|error| error.to_string())?;
+        while !stop() {
+            if !copy.step().map_err(|error| error.to_string())? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

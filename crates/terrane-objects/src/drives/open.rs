@@ -63,6 +63,9 @@ pub enum DriveError {
         .0.display()
     )]
     Unlisted(PathBuf),
+    /// The store lies on drives, and the configuration names none.
+    #[error("the objects of {} lie on drives: name them in the configuration", .0.display())]
+    Unnamed(PathBuf),
     /// No such drive, or one that is in use.
     #[error("{0}")]
     NotReplaceable(String),
@@ -105,6 +108,14 @@ struct Found {
 }
 
 impl DriveSet {
+    /// Refuses to take a directory for that of a store without drives if it is another's.
+    pub(crate) fn check_plain(main: &Path) -> Result<(), DriveError> {
+        match Identity::read(&main.join(ANCHOR)) {
+            Ok(None) => Ok(()),
+            _ => Err(DriveError::Unnamed(main.to_owned())),
+        }
+    }
+
     /// Opens the drives of the store whose own directory is `main`; makes them if the store is new.
     pub(crate) fn open(dirs: &[PathBuf], main: &Path) -> Result<Self, DriveError> {
         check(dirs)?;

@@ -82,6 +82,8 @@ fn foreign_copied_and_filled_directories_are_refused() {
     fs::create_dir(plain.main.join("log")).unwrap();
     fs::write(plain.main.join("log/segment"), b"records").unwrap();
     assert!(matches!(plain.open(), Err(DriveError::Unlisted(_))));
+    DriveSet::check_plain(&plain.main).unwrap();
+    assert!(matches!(DriveSet::check_plain(&rig.main), Err(DriveError::Unnamed(_))));
     let adopting = [plain.main.clone(), plain.drives[0].clone()];
     let set = DriveSet::open(&adopting, &plain.main).unwrap();
     set.settle(&plain.main).unwrap();

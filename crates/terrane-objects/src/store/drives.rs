@@ -47,9 +47,10 @@ impl Store {
     }
 
     /// Has the log copied, in the background, to drives in use that lack some of it.
-    pub(super) fn catch_up(&self) {
+    pub(crate) fn catch_up(&self) {
         if let Some(mirror) = self.mirror.clone() {
-            drop(tokio::task::spawn_blocking(move || mirror.catch_up()));
+            let closing = self.closing.subscribe();
+            drop(tokio::task::spawn_blocking(move || mirror.catch_up(&|| *closing.borrow())));
         }
     }
 

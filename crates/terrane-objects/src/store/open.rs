@@ -149,7 +149,10 @@ struct Disks {
 impl Disks {
     fn open(config: &ObjectsConfig) -> Result<Self, OpenError> {
         let drives = match config.drives.as_slice() {
-            [] => DriveSet::plain(&config.dir),
+            [] => {
+                DriveSet::check_plain(&config.dir)?;
+                DriveSet::plain(&config.dir)
+            }
             drives => DriveSet::open(drives, &config.dir)?,
         };
         let (mirror, log) = match &config.log_disk {

@@ -399,3 +399,53 @@ fn a_crash_with_all_drives_and_one_less() {
         }
     });
 }
+
+#[test]
+fn a_drive_that_was_away_comes_back_as_it_is() {
+    let rack = Rack::new(4);
+    run(async {
+        let store = rack.open().await;
+        let b = laid_out(&store, "bucket", "mirror:2").await;
+        fill(&b).await;
+        store.close().await;
+        drop((b, store));
+        let away = rack.dir.path().join("away");
+        fs::rename(rack.drive(1), &away).unwrap();
+        let store = open(ObjectsConfig { accept_missing_drives: true, ..rack.config() }).await;
+        let b = bucket(store.clone(), "bucket").await;
+        b.put_in("meanwhile", &pattern(500_000, 9)).await.unwrap();
+        // Rebuilt on the drives that are left, as the copies on the one that is away might be lost.
+        let pass = scrub(&store).await;
+        assert!(pass.rebuilt_shards > 0 && pass.problem.is_none(), "{pass:?}");
+        assert_eq!(store.drives().await.unwrap().degraded_segments, 0);
+        b.delete("key-5").await;
+        store.close().await;
+        drop((b, store));
+        fs::rename(&away, rack.drive(1)).unwrap();
+        let store = rack.open().await;
+        let b = bucket(store.clone(), "bucket").await;
+        until("the log's copy", async || {
+            let drives = store.drives().await.unwrap().drives;
+            drives[..3].iter().all(|drive| drive.log.as_deref() == Some("current")).then_some(())
+        })
+        .await;
+        for n in 0..5 {
+            assert!(b.get(&format!("key-{n}")).await.unwrap() == pattern(SIZES[n], n as u64));
+        }
+        assert!(b.get("meanwhile").await.unwrap() == pattern(500_000, 9));
+        assert!(
+            matches!(b.get("key-5").await, Err(ObjectError::NoSuchKey)),
+            "what was deleted stays deleted"
+        );
+        let pass = scrub(&store).await;
+        assert_eq!((pass.rebuilt_shards, pass.lost_blocks), (0, 0));
+        assert_eq!(store.check().await.unwrap().problems, Vec::<String>::new());
+        store.close().await;
+    });
+    let mut names: Vec<_> =
+        (0..4).flat_map(|n| rack.shards(n)).map(|p| p.file_name().unwrap().to_owned()).collect();
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), count, "no shard is there twice");
+}

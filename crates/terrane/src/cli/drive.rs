@@ -51,7 +51,8 @@ pub(crate) async fn run(client: &Client, out: &Output, verb: Verb) -> anyhow::Re
 
 async fn wait(client: &Client, mut drives: Drives) -> anyhow::Result<Drives> {
     let progress = Progress::new("verifying segments", drives.scrub.segments_total);
-    while drives.scrub.running {
+    let copying = |drives: &Drives| drives.drives.iter().any(|d| d.log.as_deref() == Some("copying"));
+    while drives.scrub.running || copying(&drives) {
         tokio::time::sleep(LOOK).await;
         drives = client.get("/_terrane/v1/drives").await?;
         progress.set_of(drives.scrub.segments_done, drives.scrub.segments_total);
