@@ -429,8 +429,8 @@ fn a_drive_that_was_away_comes_back_as_it_is() {
             drives[..3].iter().all(|drive| drive.log.as_deref() == Some("current")).then_some(())
         })
         .await;
-        for n in 0..5 {
-            assert!(b.get(&format!("key-{n}")).await.unwrap() == pattern(SIZES[n], n as u64));
+        for (n, size) in SIZES.into_iter().enumerate().take(5) {
+            assert!(b.get(&format!("key-{n}")).await.unwrap() == pattern(size, n as u64));
         }
         assert!(b.get("meanwhile").await.unwrap() == pattern(500_000, 9));
         assert!(
