@@ -80,6 +80,13 @@ const CONVERTERS: &[(&str, Apply)] = &[
             list(v).iter().filter_map(text).flat_map(|t| crate::names::ports(&t)).map(Value::from).collect()
         }),
     ),
+    (
+        "probes",
+        Apply::Scalar(|v, a| match text(v) {
+            Some(t) => units::probes(&t, a.is_empty()).into_iter().map(Value::from).collect(),
+            None => Value::Null,
+        }),
+    ),
     ("re", Apply::Regex(group)),
     (
         "replace",

@@ -8,7 +8,7 @@ use terrane_router_model::Rows;
 use crate::expr::{Scope, Tables};
 use crate::grammar::{Command, GrammarError, Part};
 use crate::node::{Node, NodeError};
-use crate::path::Place;
+use crate::path::{Path, Place};
 use crate::plan::{Encoding, Plan, Platform, Reaction, RowSet, Step};
 use crate::{TextError, convert};
 
@@ -167,8 +167,8 @@ impl Run<'_> {
                 return Ok(());
             }
         }
-        let mut commands = vec![(&step.send, step.send.parts(&variables)?)];
-        for command in &step.recorded {
+        let mut commands = Vec::new();
+        for command in step.recorded.iter().chain([&step.send]) {
             commands.push((command, command.parts(&variables)?));
         }
         let asked = Answerable { commands, encoding: step.encoding };
@@ -242,10 +242,14 @@ impl Run<'_> {
             let mut gathered = Vec::new();
             let held = set.from.as_ref().map(|table| self.held(table));
             let root = Place::root(held.as_ref().unwrap_or(node));
+            let roots = if held.is_some() { root_items(&root) } else { vec![root] };
             let places: Vec<Place<'_>> = match set.at.as_slice() {
-                [] if held.is_some() => root_items(&root),
-                [] => vec![root],
-                paths => paths.iter().flat_map(|path| path.places(&root)).collect(),
+                [] => roots,
+                paths => {
+                    let follow =
+                        |path: &Path| roots.iter().flat_map(|root| path.places(root)).collect::<Vec<_>>();
+                    paths.iter().flat_map(follow).collect()
+                }
             };
             for place in places {
                 match &set.template {
@@ -334,7 +338,7 @@ fn fill(columns: &[String], rows: &mut [Variables]) {
 impl Answerable<'_> {
     /// The command as it would be sent, open placeholders by name.
     pub fn name(&self) -> String {
-        let parts = self.commands.first().map(|(_, parts)| parts.as_slice()).unwrap_or_default();
+        let parts = self.commands.last().map(|(_, parts)| parts.as_slice()).unwrap_or_default();
         parts
             .iter()
             .map(|part| match part {

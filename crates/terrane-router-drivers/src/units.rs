@@ -113,6 +113,31 @@ pub(crate) fn bytes(text: &str) -> Option<f64> {
     })
 }
 
+/// The probes of one hop of a traceroute, `host|address|milliseconds` each: a probe without a host came from the one
+/// before, a `*` from nobody. `keep`: a lost probe does not make the host before it forgotten.
+pub(crate) fn probes(text: &str, keep: bool) -> Vec<String> {
+    let mut probes = Vec::new();
+    let (mut host, mut address) = ("*".to_owned(), "*".to_owned());
+    let mut words = text.split_whitespace().peekable();
+    while let Some(word) = words.next() {
+        if word == "*" {
+            probes.push("*|*|".to_owned());
+            if !keep {
+                (host, address) = ("*".to_owned(), "*".to_owned());
+            }
+        } else if words.peek().is_some_and(|next| next.starts_with("msec") || *next == "ms") {
+            words.next();
+            probes.push(format!("{host}|{address}|{word}"));
+        } else if let Some(inner) = word.strip_prefix('(') {
+            address = inner.trim_end_matches(')').to_owned();
+        } else if !word.starts_with(['!', '[']) {
+            host = word.to_owned();
+            address = word.to_owned();
+        }
+    }
+    probes
+}
+
 /// An AS number in plain or dotted notation (RFC 5396).
 pub(crate) fn as_number(text: &str) -> Option<u64> {
     match text.trim().split_once('.') {
@@ -198,6 +223,15 @@ mod tests {
         for text in ["", "never", "-", "P", "1x", "1:2:3:4:5", "\u{e9}"] {
             assert_eq!(duration(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn probes_of_a_hop() {
+        assert_eq!(probes("a (1.1.1.1)  1.5 ms  2 ms", true), ["a|1.1.1.1|1.5", "a|1.1.1.1|2"]);
+        assert_eq!(
+            probes("1.1.1.1 3 msec * 4 msec !N", true),
+            ["1.1.1.1|1.1.1.1|3", "*|*|", "1.1.1.1|1.1.1.1|4"]
+        );
     }
 
     #[test]

@@ -26,6 +26,10 @@ pub struct Quirks {
     pub default_instance: Option<String>,
     /// Members are left out, not defaulted, where the router did not tell them.
     pub sparse: bool,
+    /// Numbers of which the driver keeps the last digit, because of how it searches for them.
+    pub last_digit: Vec<String>,
+    /// Of the address families of an instance's BGP sessions, only the one that was told last is in the answer.
+    pub last_family: bool,
     /// The attributes that routes of a protocol (in lower case) always have, null where the router did not tell them.
     /// Empty: routes have the attributes that were told.
     pub attributes: BTreeMap<String, Vec<String>>,
@@ -127,6 +131,8 @@ fn object(row: &Row, members: Members<'_>, quirks: &Quirks) -> Map<String, Value
         .filter_map(|(name, field, default)| {
             let default = || quirks.defaults.get(*name).cloned().unwrap_or_else(|| default.value());
             let value = if quirks.sparse { told(field)? } else { told(field).unwrap_or_else(default) };
+            let cut = quirks.last_digit.iter().any(|cut| cut == name);
+            let value = value.as_u64().filter(|_| cut).map_or(value, |number| Value::from(number % 10));
             Some(((*name).to_owned(), value))
         })
         .collect()

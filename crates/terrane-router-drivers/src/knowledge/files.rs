@@ -10,9 +10,15 @@ pub(super) static FILES: &[(&str, &str, &str)] = files! {
     "eos": "arp" "bgp_neighbors" "bgp_summary" "counters" "environment" "facts" "interface_addresses"
         "interfaces" "lldp" "lldp.summary" "mac_table" "network_instances" "optics" "ping" "platform"
         "route_to" "vlans";
+    "ios": "arp" "counters" "environment" "facts" "interface_addresses" "interfaces" "lldp" "lldp.summary"
+        "mac_table" "nd" "network_instances" "optics" "ping" "platform" "traceroute" "vlans";
+    "iosxr_netconf": "arp" "bgp_summary" "environment" "facts" "interface_addresses" "interfaces" "lldp"
+        "route_to";
     "junos": "arp" "bgp_neighbors" "bgp_summary" "counters" "environment" "facts" "interface_addresses"
         "interfaces" "lldp" "lldp.summary" "mac_table" "nd" "network_instances" "optics" "ping" "platform"
         "route_to" "traceroute" "vlans";
     "nxos": "arp" "bgp_summary" "environment" "facts" "interface_addresses" "interfaces" "lldp"
         "lldp.summary" "mac_table" "network_instances" "ping" "platform" "vlans";
+    "nxos_ssh": "arp" "bgp_summary" "counters" "environment" "facts" "interface_addresses" "interfaces"
+        "lldp" "lldp.summary" "mac_table" "network_instances" "platform" "traceroute" "vlans";
 };

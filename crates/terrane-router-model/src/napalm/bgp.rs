@@ -63,9 +63,18 @@ const DETAIL: super::Members<'_> = &[
 
 /// Rows of one session tell of it together: its own row and one per address family.
 pub(super) fn summary(rows: &Rows, quirks: &Quirks) -> Value {
+    let mut last: BTreeMap<&str, &str> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.contains_key("afi")) {
+        last.insert(instance(row, quirks, "global"), text(row, "afi"));
+    }
+    let wanted = |row: &&Row| {
+        !quirks.last_family
+            || !row.contains_key("afi")
+            || last.get(instance(row, quirks, "global")) == Some(&text(row, "afi"))
+    };
     let mut answer = Map::new();
     let mut sessions: BTreeMap<(String, String), Row> = BTreeMap::new();
-    for row in rows.iter() {
+    for row in rows.iter().filter(wanted) {
         let name = instance(row, quirks, "global").to_owned();
         let peer = text(row, "neighbor_address").to_owned();
         if peer.is_empty() {
@@ -76,7 +85,7 @@ pub(super) fn summary(rows: &Rows, quirks: &Quirks) -> Value {
             session.entry(field.clone()).or_insert_with(|| value.clone());
         }
     }
-    for row in rows.iter() {
+    for row in rows.iter().filter(wanted) {
         let of = member(&mut answer, instance(row, quirks, "global"));
         if let Some(id) = row.get("router_id") {
             of.entry("router_id").or_insert_with(|| id.clone());
@@ -89,7 +98,7 @@ pub(super) fn summary(rows: &Rows, quirks: &Quirks) -> Value {
         members.insert("address_family".into(), Value::Object(Map::new()));
         member(member(&mut answer, name), "peers").insert(peer.clone(), Value::Object(members));
     }
-    for row in rows.iter() {
+    for row in rows.iter().filter(wanted) {
         let (peer, afi) = (text(row, "neighbor_address"), text(row, "afi"));
         if !peer.is_empty() && !afi.is_empty() {
             let peers = member(member(&mut answer, instance(row, quirks, "global")), "peers");

@@ -99,18 +99,11 @@ pub(super) fn optics(rows: &Rows, quirks: &Quirks) -> Value {
                 ["laser_bias_ma", "laser_bias_avg_ma", "laser_bias_min_ma", "laser_bias_max_ma"],
             ),
         ] {
-            let [instant, avg, min, max] = fields;
-            let figures = object(
-                row,
-                &[
-                    ("instant", instant, Default::Real(0.0)),
-                    ("avg", avg, Default::Real(0.0)),
-                    ("min", min, Default::Real(0.0)),
-                    ("max", max, Default::Real(0.0)),
-                ],
-                quirks,
-            );
-            state.insert(group.into(), Value::Object(figures));
+            let default = quirks.defaults.get(group).cloned().unwrap_or_else(|| Value::from(0.0));
+            let told = |field: &str| row.get(field).cloned().unwrap_or_else(|| default.clone());
+            let [instant, avg, min, max] = fields.map(told);
+            let figures = json!({"instant": instant, "avg": avg, "min": min, "max": max});
+            state.insert(group.into(), figures);
         }
         let index = row.get("channel").cloned().unwrap_or_else(|| Value::from(0));
         let channel = json!({"index": index, "state": state});
