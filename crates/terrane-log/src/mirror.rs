@@ -58,6 +58,7 @@ impl MirrorDisk {
         MirrorStatus {
             store: self.0.store,
             epoch: set.epoch,
+            set: self.0.ids_of(&set),
             drives: self.0.drives.iter().enumerate().map(drive).collect(),
             healed: self.0.healed.load(Ordering::Relaxed),
             read_around: self.0.read_around.load(Ordering::Relaxed),
@@ -135,6 +136,8 @@ pub struct MirrorStatus {
     pub store: MirrorId,
     /// The set's epoch.
     pub epoch: u64,
+    /// The set of this epoch, as its members' records have it. (A drive that failed just now is in it still.)
+    pub set: Vec<MirrorId>,
     /// All drives, in the order configured.
     pub drives: Vec<DriveStatus>,
     /// Pieces of copies that were rotten or unreadable and have been rewritten from another copy, since the start.

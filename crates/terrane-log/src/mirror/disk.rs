@@ -30,14 +30,16 @@ fn is_ours(error: &io::Error) -> bool {
 
 /// Opens a file on all targets. The caller holds the lock of names.
 fn open_everywhere(mirror: &Inner, set: &Set, name: &str, how: Open) -> io::Result<Shared> {
-    let mut handles = vec![None; mirror.drives.len()];
+    let shared = Shared::new(mirror.drives.len());
+    let mut made = Vec::new();
     let open = |drive: usize| mirror.disk(drive)?.open(name, how);
     let mut ours = None;
     let mut outcomes = Vec::new();
     for drive in set.targets() {
         match open(drive) {
             Ok(handle) => {
-                handles[drive] = Some(handle);
+                shared.attach(mirror, drive, handle);
+                made.push(drive);
                 outcomes.push((drive, Ok(())));
             }
             Err(error) if is_ours(&error) => ours = Some(error),
@@ -46,16 +48,17 @@ fn open_everywhere(mirror: &Inner, set: &Set, name: &str, how: Open) -> io::Resu
     }
     let opened = match ours {
         Some(error) => Err(error),
-        None => mirror.judge(set, "open a file", Judge::FullIsAnswer, outcomes),
+        None if how == Open::Create => mirror.judge(set, "create a file", Judge::FullIsAnswer, outcomes),
+        // Nothing has changed, so that a drive that fails may leave with the next change.
+        None => mirror.note(set, "open a file", Judge::AnyIsFailure, outcomes),
     };
     if opened.is_err() && how == Open::Create {
         // Made on some: the others have no room for it.
-        let made = |drive: usize| handles[drive].is_some();
-        let take_back = |drive| if made(drive) { mirror.disk(drive)?.remove(name) } else { Ok(()) };
+        let take_back = |drive| if made.contains(&drive) { mirror.disk(drive)?.remove(name) } else { Ok(()) };
         // What cannot be taken back takes its drive out of the set; the error that is told is the first one.
         let _ = mirror.each(set, "take a new file back", Judge::AnyIsFailure, take_back);
     }
-    opened.map(|()| Shared::new(handles))
+    opened.map(|()| shared)
 }
 
 impl MirrorDisk {

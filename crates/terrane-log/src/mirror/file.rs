@@ -1,5 +1,6 @@
 //! A file of a mirror: one on each member.
 
+use super::record::MirrorId;
 use super::set::{Inner, Judge};
 use crate::disk::DiskFile;
 use parking_lot::{Mutex, RwLock};
@@ -13,24 +14,26 @@ pub(super) struct Shared {
     /// Held while the file changes or is synced, so that all drives see the same order, a copy in progress misses
     /// nothing, and a failed sync is not followed by one that seems to succeed.
     pub(super) order: Mutex<()>,
-    /// By number of the drive; none where the file was not opened.
-    handles: RwLock<Vec<Option<Handle>>>,
+    /// By number of the drive, with what it was when the file was opened there.
+    handles: RwLock<Vec<Option<(MirrorId, Handle)>>>,
 }
 
 impl Shared {
-    pub(super) fn new(handles: Vec<Option<Handle>>) -> Self {
-        Self { order: Mutex::new(()), handles: RwLock::new(handles) }
+    pub(super) fn new(drives: usize) -> Self {
+        Self { order: Mutex::new(()), handles: RwLock::new(vec![None; drives]) }
     }
 
-    /// None if the drive never had the file: it was unlinked when the drive was added.
-    pub(super) fn handle(&self, drive: usize) -> Option<Handle> {
-        self.handles.read().get(drive).cloned().flatten()
+    /// The file on a drive. None if the drive, as the member that it is now, never had it: the name was gone when the
+    /// drive was added.
+    pub(super) fn handle(&self, mirror: &Inner, drive: usize) -> Option<Handle> {
+        let (id, handle) = self.handles.read().get(drive).cloned().flatten()?;
+        (mirror.id(drive) == Some(id)).then_some(handle)
     }
 
     /// From now on the file is on this drive, too.
-    pub(super) fn attach(&self, drive: usize, handle: Option<Handle>) {
-        if let Some(place) = self.handles.write().get_mut(drive) {
-            *place = handle;
+    pub(super) fn attach(&self, mirror: &Inner, drive: usize, handle: Handle) {
+        if let (Some(place), Some(id)) = (self.handles.write().get_mut(drive), mirror.id(drive)) {
+            *place = Some((id, handle));
         }
     }
 }
@@ -53,8 +56,9 @@ impl MirrorFile {
         self.check_writable()?;
         let _order = self.shared.order.lock();
         let set = self.mirror.set();
-        self.mirror
-            .each(&set, doing, judge, |drive| self.shared.handle(drive).map_or(Ok(()), |file| what(&*file)))
+        self.mirror.each(&set, doing, judge, |drive| {
+            self.shared.handle(&self.mirror, drive).map_or(Ok(()), |file| what(&*file))
+        })
     }
 
     fn check_writable(&self) -> io::Result<()> {
@@ -63,7 +67,7 @@ impl MirrorFile {
 
     /// Asks one member after the other until one answers.
     fn ask<T>(&self, mut question: impl FnMut(&dyn DiskFile) -> io::Result<T>) -> io::Result<T> {
-        self.mirror.ask(|drive| self.shared.handle(drive).map(|file| question(&*file)))
+        self.mirror.ask(|drive| self.shared.handle(&self.mirror, drive).map(|file| question(&*file)))
     }
 }
 
@@ -80,8 +84,10 @@ impl DiskFile for MirrorFile {
         self.check_writable()?;
         let _order = self.shared.order.lock();
         let set = self.mirror.set();
-        let shared = self.shared.clone();
-        let sync = move |drive| shared.handle(drive).map_or(Ok(()), |file| file.sync_data());
+        let shared = &self.shared;
+        let handles: Vec<_> =
+            (0..self.mirror.drives.len()).map(|drive| shared.handle(&self.mirror, drive)).collect();
+        let sync = move |drive: usize| handles[drive].as_ref().map_or(Ok(()), |file| file.sync_data());
         let synced = self.mirror.sync_each(&set, "sync", sync);
         self.mirror.settle_if_failed(&set, "sync")?;
         synced
@@ -105,7 +111,7 @@ impl DiskFile for MirrorFile {
 
     fn read_copy_at(&self, copy: usize, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let drive = *self.mirror.set().members.get(copy).ok_or(io::ErrorKind::NotFound)?;
-        self.shared.handle(drive).ok_or(io::ErrorKind::NotFound)?.read_at(buf, offset)
+        self.shared.handle(&self.mirror, drive).ok_or(io::ErrorKind::NotFound)?.read_at(buf, offset)
     }
 
     fn heal(&self, good: &[u8], offset: u64) -> io::Result<usize> {
@@ -114,7 +120,7 @@ impl DiskFile for MirrorFile {
         let mut healed = 0;
         let mut found = vec![0; good.len()];
         self.mirror.each(&set, "rewrite a rotten piece", Judge::AnyIsFailure, |drive| {
-            let Some(file) = self.shared.handle(drive) else { return Ok(()) };
+            let Some(file) = self.shared.handle(&self.mirror, drive) else { return Ok(()) };
             if file.read_at(&mut found, offset).is_ok_and(|()| found == good) {
                 return Ok(());
             }

@@ -153,11 +153,12 @@ impl Record {
         }
     }
 
-    /// Makes this the drive's record, wholly and durably or not at all. Takes two syncs.
+    /// Makes this the drive's record, wholly and durably or not at all. Takes two syncs or three.
     pub(super) fn write(&self, disk: &dyn Disk) -> io::Result<()> {
         match disk.remove(TEMPORARY) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Durably, so that the rename below can never bring back what an earlier attempt left.
+            removed => removed.and_then(|()| disk.sync_dir())?,
         }
         let bytes = self.encode();
         let file = disk.open(TEMPORARY, Open::Create)?;
@@ -181,7 +182,7 @@ impl Record {
         let reads = [file.read_at(first, 0), file.read_at(second, SECOND as u64)];
         let record = Self::decode_file(&bytes);
         match reads.into_iter().find_map(Result::err) {
-            Some(error) if record.is_err() => Err(error),
+            Some(error) if record.is_err() && error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
             _ => Ok(Some(record)),
         }
     }

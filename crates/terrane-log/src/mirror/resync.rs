@@ -62,6 +62,12 @@ impl MirrorDisk {
             // Taken at once, so that two never do; the drive gets no writes before it is attached.
             let _changing = mirror.change.lock();
             let set = mirror.set();
+            if set.members.iter().all(|member| mirror.has_failed(*member)) {
+                // What the drives' records say now is not certain, so that this one must stay what it is.
+                return Err(failed("find a member to copy from")(io::Error::other(
+                    "all members have failed",
+                )));
+            }
             let mut now = member.now.write();
             let busy = |number: &usize| {
                 matches!(mirror.drives[*number].now.read().idle, DriveState::Resyncing { .. })
@@ -149,7 +155,7 @@ impl Resync {
             let handle = self.disk.open(name, Open::Create)?;
             if let Some(shared) = names.get(name).and_then(std::sync::Weak::upgrade) {
                 let _order = shared.order.lock();
-                shared.attach(self.drive, Some(handle));
+                shared.attach(mirror, self.drive, handle);
             }
         }
         {
@@ -213,7 +219,7 @@ impl Resync {
 
     fn copy_piece(&mut self) -> io::Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
-        let Some(to) = current.shared.handle(self.drive) else {
+        let Some(to) = current.shared.handle(&self.mirror.0, self.drive) else {
             // Its name was gone before the drive was attached.
             self.current = None;
             return Ok(());
