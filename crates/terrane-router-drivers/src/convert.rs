@@ -57,6 +57,7 @@ const CONVERTERS: &[(&str, Apply)] = &[
     ("lower", Apply::Text(|t| Value::from(t.to_lowercase()))),
     ("mac", Apply::Text(|t| terrane_router_model::Type::Mac.read(&Value::from(t)).unwrap_or(Value::Null))),
     ("map", Apply::Scalar(map)),
+    ("mask", Apply::Text(|t| units::mask(t).map_or(Value::Null, Value::from))),
     ("matches", Apply::Regex(|regex, t, _| Value::from(regex.is_match(t)))),
     ("max", Apply::Whole(|v, _| extreme(v, f64::max))),
     ("mbps", Apply::Text(|t| units::mbps(t).map_or(Value::Null, real))),

@@ -1,6 +1,7 @@
 //! From recorded output to the answer of a NAPALM getter.
 
 use serde_json::Value;
+use terrane_router_model::Kind;
 use terrane_router_model::napalm::Getter;
 
 use crate::{KnowledgeBase, KnowledgeError, RunError, Source, Variables, run};
@@ -35,6 +36,11 @@ pub fn translate(
         if let Some(value) = variables.get(theirs).cloned() {
             variables.entry(ours.into()).or_insert(value);
         }
+    }
+    // What NAPALM's own recordings were asked for; an empty argument asks for every protocol.
+    if getter.kind == Kind::RouteTo {
+        variables.entry("protocol".into()).or_insert_with(|| "bgp".into());
+        variables.retain(|name, value| name != "protocol" || *value != "");
     }
     let mut rows = run(&base.platform(platform)?, &plan, &variables, source)?;
     if let Some(vrf) = variables.get("vrf")

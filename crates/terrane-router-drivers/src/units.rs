@@ -182,6 +182,13 @@ pub(crate) fn prefix_length(text: &str) -> Option<u8> {
     (bits.leading_ones() == bits.count_ones()).then(|| bits.count_ones() as u8)
 }
 
+/// The IPv4 mask of a length: `255.255.255.0` of `24`.
+pub(crate) fn mask(text: &str) -> Option<String> {
+    let length: u32 = text.trim().parse().ok().filter(|length| *length <= 32)?;
+    let bits = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+    Some(Ipv4Addr::from(bits).to_string())
+}
+
 /// Seconds since 1970 of a date as devices print it, taken for UTC where they name no offset.
 pub(crate) fn timestamp(text: &str) -> Option<f64> {
     const FORMATS: [&str; 6] = [
@@ -243,6 +250,9 @@ mod tests {
         assert_eq!(prefix_length("255.255.255.128"), Some(25));
         assert_eq!(prefix_length("0xffffff00"), Some(24));
         assert_eq!(prefix_length("255.0.255.0"), None);
+        assert_eq!(mask("24").as_deref(), Some("255.255.255.0"));
+        assert_eq!(mask("0").as_deref(), Some("0.0.0.0"));
+        assert_eq!(mask("33"), None);
         assert_eq!(number("1,234 bytes"), Some(1234.0));
         assert_eq!(number("-3.5dBm"), Some(-3.5));
         assert_eq!(number("e"), None);

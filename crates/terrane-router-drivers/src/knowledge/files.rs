@@ -10,8 +10,9 @@ pub(super) static FILES: &[(&str, &str, &str)] = files! {
     "eos": "arp" "bgp_neighbors" "bgp_summary" "counters" "environment" "facts" "interface_addresses"
         "interfaces" "lldp" "lldp.summary" "mac_table" "network_instances" "optics" "ping" "platform"
         "route_to" "vlans";
-    "ios": "arp" "counters" "environment" "facts" "interface_addresses" "interfaces" "lldp" "lldp.summary"
-        "mac_table" "nd" "network_instances" "optics" "ping" "platform" "traceroute" "vlans";
+    "ios": "arp" "bgp_neighbors" "bgp_summary" "counters" "environment" "facts" "interface_addresses"
+        "interfaces" "lldp" "lldp.summary" "mac_table" "nd" "network_instances" "optics" "ping" "platform"
+        "route_to" "traceroute" "vlans";
     "iosxr_netconf": "arp" "bgp_summary" "environment" "facts" "interface_addresses" "interfaces" "lldp"
         "route_to";
     "junos": "arp" "bgp_neighbors" "bgp_summary" "counters" "environment" "facts" "interface_addresses"
@@ -20,5 +21,5 @@ pub(super) static FILES: &[(&str, &str, &str)] = files! {
     "nxos": "arp" "bgp_summary" "environment" "facts" "interface_addresses" "interfaces" "lldp"
         "lldp.summary" "mac_table" "network_instances" "ping" "platform" "vlans";
     "nxos_ssh": "arp" "bgp_summary" "counters" "environment" "facts" "interface_addresses" "interfaces"
-        "lldp" "lldp.summary" "mac_table" "network_instances" "platform" "traceroute" "vlans";
+        "lldp" "lldp.summary" "mac_table" "network_instances" "platform" "route_to" "traceroute" "vlans";
 };
