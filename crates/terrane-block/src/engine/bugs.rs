@@ -16,8 +16,6 @@ pub struct Bugs {
     pub retry_failed_sync: bool,
     /// A trimmed block reads as what lies on the drive, instead of as zeros.
     pub trim_keeps_content: bool,
-    /// TRIM gives the room back before its table entry is durable.
-    pub punch_before_flush: bool,
     /// Extents may leave the activity log with writes that are not flushed.
     pub retire_unflushed: bool,
     /// After a crash whatever lies in a logged extent is taken for good.

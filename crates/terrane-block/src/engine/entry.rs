@@ -49,12 +49,14 @@ impl State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Content {
     pub(crate) state: State,
-    /// Checksum of what lies on the drive. For zeros: of what a TRIM left there, 0 if that is zeros or unknown.
+    /// Checksum of what lies on the drive. For what is nothing: of what a TRIM left there, or 0.
     pub(crate) sum: u32,
 }
 
 impl Content {
     pub(crate) const INVALID: Self = Self { state: State::Invalid, sum: 0 };
+    /// What an entry that fails its check stands for. Never written.
+    pub(crate) const BROKEN: Self = Self { state: State::Invalid, sum: u32::MAX };
 
     pub(crate) fn data(sum: u32) -> Self {
         Self { state: State::Data, sum }
@@ -76,9 +78,9 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Nothing is known of the block.
-    pub(crate) const INVALID: Self =
-        Self { new: Content::INVALID, before: Content::INVALID, flushed: Content::INVALID };
+    /// An entry that fails its check.
+    pub(crate) const BROKEN: Self =
+        Self { new: Content::BROKEN, before: Content::BROKEN, flushed: Content::BROKEN };
 
     pub(crate) fn encode(&self, salt: u64, block: u64) -> [u8; ENTRY] {
         if *self == Self::default() {
@@ -120,7 +122,7 @@ impl Entry {
 
     /// Which of its contents the block has, after a crash, if this is what lies on the drive.
     pub(crate) fn resolve(&self, lies: &[u8], sum: u32) -> Content {
-        if self.new.state.is_nothing() || self.new.state == State::Invalid {
+        if self.new.state.is_nothing() {
             return self.new;
         }
         let is_empty = lies.iter().all(|byte| *byte == 0);
@@ -129,7 +131,9 @@ impl Entry {
             State::Zero | State::Absent => is_empty || (content.sum != 0 && content.sum == sum),
             State::Invalid => false,
         };
-        [self.new, self.before, self.flushed].into_iter().find(fits).unwrap_or(Content::INVALID)
+        let is_lost = self.new.state == State::Invalid;
+        let mut candidates = [self.new, self.before, self.flushed].into_iter();
+        candidates.find(fits).filter(|_| !is_lost).unwrap_or(Content::INVALID)
     }
 }
 

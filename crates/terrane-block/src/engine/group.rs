@@ -33,7 +33,7 @@ impl Group {
             retiring: false,
         };
         for (index, bytes) in chunks.iter().enumerate().take(shape.blocks()) {
-            let entry = Entry::decode(bytes, salt, first + index as u64).unwrap_or(Entry::INVALID);
+            let entry = Entry::decode(bytes, salt, first + index as u64).unwrap_or(Entry::BROKEN);
             let new = entry.new;
             if new.state.is_nothing() && (crashed || new.sum != 0) {
                 group.stale.set(index);

@@ -75,13 +75,15 @@ impl Geometry {
         HEADER + group * (self.table_bytes() + u64::from(self.group_blocks) * BLOCK as u64)
     }
 
-    /// Offset of a table entry.
-    pub(crate) fn entry_at(self, group: u64, index: usize) -> u64 {
+    /// Offset of a table entry in the file, by group and index in it.
+    #[must_use]
+    pub fn entry_at(self, group: u64, index: usize) -> u64 {
         self.group_at(group) + (index * ENTRY) as u64
     }
 
-    /// Offset of a block's data.
-    pub(crate) fn data_at(self, group: u64, index: usize) -> u64 {
+    /// Offset of a block's data in the file, by group and index in it.
+    #[must_use]
+    pub fn data_at(self, group: u64, index: usize) -> u64 {
         self.group_at(group) + self.table_bytes() + (index * BLOCK) as u64
     }
 

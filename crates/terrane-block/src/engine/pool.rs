@@ -180,8 +180,8 @@ impl Pool {
     /// Makes a copy of that many blocks, all [`super::Kind::Absent`], and opens it.
     ///
     /// # Errors
-    /// [`EngineError::Exists`], [`EngineError::TooLarge`], [`EngineError::NoSpace`], [`EngineError::Journal`],
-    /// [`EngineError::Io`]. Nothing is left of it.
+    /// [`EngineError::Exists`], [`EngineError::TooLarge`], [`EngineError::NoSpace`], [`EngineError::Io`]: nothing is
+    /// left of it. [`EngineError::Journal`]: unless that has no space, the next open tells whether it is there.
     pub fn create_copy(&self, key: CopyKey, blocks: u64, record: Vec<u8>) -> Result<Arc<Copy>, EngineError> {
         if blocks > Geometry::MAX_BLOCKS {
             return Err(EngineError::TooLarge { what: "blocks of a copy", limit: Geometry::MAX_BLOCKS });
@@ -204,11 +204,16 @@ impl Pool {
         };
         // What an attempt that failed has left.
         self.remove_file(key)?;
-        let made = Copy::create_file(&self.shared, key, &state)
-            .and_then(|()| self.shared.journal.commit(Record::Create { key, state: state.clone() }));
-        if let Err(error) = made {
+        if let Err(error) = Copy::create_file(&self.shared, key, &state) {
             // If this fails too, the next open removes it.
             let _ = self.remove_file(key);
+            return Err(error);
+        }
+        if let Err(error) = self.shared.journal.commit(Record::Create { key, state: state.clone() }) {
+            // Unless the journal says that it was not stored, it may be there, and then its file must be.
+            if error.is_no_space() {
+                let _ = self.remove_file(key);
+            }
             return Err(error);
         }
         let slot = copies.entry(key).or_default();

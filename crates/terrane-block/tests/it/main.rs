@@ -1,5 +1,8 @@
 //! The storage engine over a real directory.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests; a panic is a failed test")]
+#![allow(clippy::single_range_in_vec_init, reason = "runs of one range are meant")]
+
 mod copies;
 mod pools;
 mod space;

@@ -54,24 +54,32 @@ impl Copy {
         self.settle_all()?;
         // What is written and not yet labelled takes the next round's label: late, never early.
         let round = self.round.fetch_add(1, Ordering::AcqRel);
-        if self.dirty.swap(false, Ordering::AcqRel) && !self.pool.bugs.flush_without_sync {
-            let mut synced = self.file.sync_data();
-            if self.pool.bugs.retry_failed_sync && synced.is_err() {
-                synced = self.file.sync_data();
-            }
-            synced.map_err(|error| self.fail("sync a copy", error))?;
+        self.sync()?;
+        if self.stale.swap(false, Ordering::AcqRel) {
+            self.each_group(|group| {
+                self.punch(group, round)?;
+                if !group.stale.is_empty() {
+                    self.stale.store(true, Ordering::Release);
+                }
+                Ok(())
+            })?;
+            // What lies below a block must be known when it is next written, so it may not be between two contents.
+            self.sync()?;
         }
         self.flushed.store(round, Ordering::Release);
-        if !self.stale.swap(false, Ordering::AcqRel) {
+        Ok(())
+    }
+
+    /// Makes durable what was written, if anything was.
+    fn sync(&self) -> Result<(), EngineError> {
+        if !self.dirty.swap(false, Ordering::AcqRel) || self.pool.bugs.flush_without_sync {
             return Ok(());
         }
-        self.each_group(|group| {
-            self.punch(group, round)?;
-            if !group.stale.is_empty() {
-                self.stale.store(true, Ordering::Release);
-            }
-            Ok(())
-        })
+        let mut synced = self.file.sync_data();
+        if self.pool.bugs.retry_failed_sync && synced.is_err() {
+            synced = self.file.sync_data();
+        }
+        synced.map_err(|error| self.fail("sync a copy", error))
     }
 
     /// After a crash, before the first flush completes: every block in the log is found out about, so that a flush
@@ -80,7 +88,7 @@ impl Copy {
         if !self.unsettled.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
-        let settled = self.each_group(|group| self.settle(group, 0..self.shape.blocks(), false));
+        let settled = self.each_group(|group| self.settle(group, 0..self.shape.blocks(), true));
         if settled.is_err() {
             self.unsettled.store(true, Ordering::Release);
         }
@@ -105,7 +113,7 @@ impl Copy {
         for run in group.stale.runs(is_free) {
             let at = self.shape.data_at(group.number, run.start);
             match self.file.punch(at, (run.len() * BLOCK) as u64) {
-                Ok(()) => {}
+                Ok(()) => self.dirty.store(true, Ordering::Release),
                 // The table says that they are zeros, whatever lies there; only the room is not given back.
                 Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {}
                 Err(error) => return Err(self.fail("give room back", error)),

@@ -179,8 +179,7 @@ impl Copy {
         let read = self.file.read_at(table, self.shape.entry_at(piece.group, piece.range.start));
         read.map_err(EngineError::io("read a table"))?;
         for ((bytes, wanted), block) in table.as_chunks::<ENTRY>().0.iter().zip(wanted).zip(piece.block..) {
-            // An entry that is none: a sum that nothing fits would do, but zeros must not be taken for it either.
-            *wanted = Entry::decode(bytes, self.salt, block).map_or(BROKEN, |entry| entry.new);
+            *wanted = Entry::decode(bytes, self.salt, block).map_or(Content::BROKEN, |entry| entry.new);
         }
         Ok(())
     }
@@ -203,7 +202,7 @@ impl Copy {
             *kind = match content.state {
                 State::Absent => Kind::Absent,
                 State::Zero => Kind::Zero,
-                State::Invalid if *content == BROKEN => Kind::Corrupt,
+                State::Invalid if *content == Content::BROKEN => Kind::Corrupt,
                 State::Invalid => Kind::Invalid,
                 State::Data if self.fits(content.sum, bytes, block) => Kind::Data,
                 State::Data => Kind::Corrupt,
@@ -219,32 +218,29 @@ impl Copy {
         sum == entry::sum(bytes, self.salt, block) || self.pool.bugs.read_unverified
     }
 
-    /// After a crash: finds out which content the blocks have, and writes that into the table. `to_write`: what lies
-    /// below blocks that are nothing is noted too, so that it can be told from what is going to be written over it.
+    /// After a crash: finds out which content the blocks have, and writes that into the table. `nothing_too`: also what
+    /// lies below blocks that are nothing, so that it can be told from what will be written over it; reads need not.
     pub(super) fn settle(
         &self,
         group: &mut Group,
         range: Range<usize>,
-        to_write: bool,
+        nothing_too: bool,
     ) -> Result<(), EngineError> {
         if !group.unsettled.any(range.clone()) {
             return Ok(());
         }
         let mut bytes = [0; BLOCK];
         for index in range {
-            if !group.unsettled.has(index) {
+            let entry = group.entries[index];
+            if !group.unsettled.has(index) || (entry.new.state.is_nothing() && !nothing_too) {
                 continue;
             }
-            let block = self.first_block(group.number) + index as u64;
-            let entry = group.entries[index];
-            let mut settled = entry.new;
-            if entry.new.state == State::Data || (to_write && entry.new.state.is_nothing()) {
-                let read = self.file.read_at(&mut bytes, self.shape.data_at(group.number, index));
-                read.map_err(EngineError::io("read a block"))?;
-                let sum = entry::sum(&bytes, self.salt, block);
+            let mut settled = Content::INVALID;
+            if entry.new.state != State::Invalid {
+                let sum = self.read_raw(group.number, index, &mut bytes)?;
                 settled = entry.resolve(&bytes, sum);
                 if settled.state.is_nothing() {
-                    settled.sum = if bytes.iter().all(|byte| *byte == 0) { 0 } else { sum };
+                    settled.sum = sum;
                 } else if settled.state == State::Invalid && self.pool.bugs.trust_logged {
                     settled = Content::data(sum);
                 }
@@ -252,6 +248,18 @@ impl Copy {
             self.note_settled(group, index, settled)?;
         }
         Ok(())
+    }
+
+    /// What lies on the drive for a block, and its checksum.
+    pub(super) fn read_raw(
+        &self,
+        group: u64,
+        index: usize,
+        bytes: &mut [u8; BLOCK],
+    ) -> Result<u32, EngineError> {
+        let read = self.file.read_at(bytes, self.shape.data_at(group, index));
+        read.map_err(EngineError::io("read a block"))?;
+        Ok(entry::sum(bytes, self.salt, self.first_block(group) + index as u64))
     }
 
     fn note_settled(&self, group: &mut Group, index: usize, settled: Content) -> Result<(), EngineError> {
@@ -275,9 +283,6 @@ impl Copy {
         Ok(())
     }
 }
-
-/// What stands for an entry that is none.
-const BROKEN: Content = Content { state: State::Invalid, sum: u32::MAX };
 
 fn take_wanted(group: &Group, piece: &Piece, wanted: &mut Wanted) {
     for (wanted, entry) in wanted.iter_mut().zip(&group.entries[piece.range.clone()]) {

@@ -22,7 +22,7 @@ impl Copy {
         let mut at = self.first_block(extent);
         let end = self.blocks().min(at + self.extent_blocks());
         if let Some(group) = self.group(extent) {
-            self.settle(&mut group.lock(), 0..self.shape.blocks(), false)?;
+            self.settle(&mut group.lock(), 0..self.shape.blocks(), true)?;
         }
         let mut buf = vec![0; CHUNK * BLOCK];
         let mut damaged: Vec<Run> = Vec::new();

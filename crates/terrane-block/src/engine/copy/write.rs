@@ -85,7 +85,11 @@ impl Copy {
         }
         let flushed = self.flushed.load(Ordering::Acquire);
         for index in piece.range.clone() {
-            let new = group.entries[index].new.zero_over();
+            let mut new = group.entries[index].new.zero_over();
+            if group.entries[index].new.state == State::Invalid {
+                // What lies there must be known, so that it can be told from what will be written over it.
+                new.sum = self.read_raw(group.number, index, &mut [0; BLOCK])?;
+            }
             group.push(index, new, flushed);
         }
         if let Err(error) = self.put_entries(group, piece.range.clone()) {
@@ -97,9 +101,6 @@ impl Copy {
             group.stale.set(index);
         }
         self.stale.store(true, Ordering::Release);
-        if self.pool.bugs.punch_before_flush {
-            self.punch(group, u64::MAX)?;
-        }
         Ok(())
     }
 

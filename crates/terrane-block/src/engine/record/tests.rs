@@ -1,3 +1,5 @@
+#![allow(clippy::single_range_in_vec_init, reason = "runs of one range are meant")]
+
 use super::*;
 use proptest::prelude::*;
 
