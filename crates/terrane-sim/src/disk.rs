@@ -65,6 +65,10 @@ pub struct Rot {
     pub mask: u8,
 }
 
+/// What several disks of one machine share: when it goes, it goes for all.
+#[derive(Clone, Default)]
+struct Power(Arc<Mutex<Option<u64>>>);
+
 /// The names of the counters that a disk under all faults hits.
 pub const DISK_COVERAGE: &[&str] = &[
     "disk.crash_kept_all",
@@ -96,7 +100,8 @@ struct State {
     /// Grows with every crash: handles from before it are dead.
     boot: u64,
     /// Changes until the power goes.
-    fuse: Option<u64>,
+    fuse: Power,
+    plugged: bool,
     inodes: BTreeMap<u64, Inode>,
     names: Names,
     next_inode: u64,
@@ -106,13 +111,28 @@ impl SimDisk {
     /// An empty disk without faults. `capacity` in bytes.
     #[must_use]
     pub fn new(rng: &mut SimRng, capacity: u64, coverage: Coverage) -> Self {
+        Self::on(Power::default(), rng, capacity, coverage)
+    }
+
+    /// Another disk of the same machine: what [`SimDisk::power_off_after`] is told of one holds for both.
+    #[must_use]
+    pub fn beside(&self, rng: &mut SimRng, capacity: u64) -> Self {
+        let (power, coverage) = {
+            let state = self.0.lock();
+            (state.fuse.clone(), state.coverage.clone())
+        };
+        Self::on(power, rng, capacity, coverage)
+    }
+
+    fn on(fuse: Power, rng: &mut SimRng, capacity: u64, coverage: Coverage) -> Self {
         Self(Arc::new(Mutex::new(State {
             rng: rng.fork(),
             coverage,
             faults: DiskFaults::default(),
             capacity,
             boot: 0,
-            fuse: None,
+            fuse,
+            plugged: true,
             inodes: BTreeMap::new(),
             names: Names::default(),
             next_inode: 1,
@@ -138,13 +158,32 @@ impl SimDisk {
     /// Lets the power go in the middle of the `changes`-th change from now (write, sync, change of size or name):
     /// that and all later ones fail until [`SimDisk::crash`].
     pub fn power_off_after(&self, changes: u64) {
-        self.0.lock().fuse = Some(changes);
+        *self.0.lock().fuse.0.lock() = Some(changes);
     }
 
     /// Whether the power is off.
     #[must_use]
     pub fn is_off(&self) -> bool {
-        self.0.lock().fuse == Some(0)
+        *self.0.lock().fuse.0.lock() == Some(0)
+    }
+
+    /// Pulls the disk out: of what was not synced it keeps what `loss` says, and everything fails from now on.
+    pub fn unplug(&self, loss: Loss) {
+        let state = &mut *self.0.lock();
+        state.lose(loss);
+        state.plugged = false;
+        state.coverage.hit("disk.unplugged");
+    }
+
+    /// Puts it back. What was open on it stays dead.
+    pub fn plug(&self) {
+        self.0.lock().plugged = true;
+    }
+
+    /// Whether the disk is in its place.
+    #[must_use]
+    pub fn is_plugged(&self) -> bool {
+        self.0.lock().plugged
     }
 
     /// Bytes taken by files.
@@ -156,25 +195,14 @@ impl SimDisk {
     /// Ends all handles and keeps of the unsynced what `loss` says.
     pub fn crash(&self, loss: Loss) {
         let state = &mut *self.0.lock();
-        state.boot += 1;
-        state.fuse = None;
-        state.coverage.hit(match loss {
-            Loss::Nothing => "disk.crash_kept_all",
-            Loss::Everything => "disk.crash_lost_all",
-            Loss::AnySector => "disk.crash_lost_sectors",
-            Loss::Tail => "disk.crash_lost_tail",
-        });
-        if loss != Loss::Nothing {
-            for inode in state.inodes.values_mut() {
-                inode.crash(loss, &mut state.rng, &state.coverage);
-            }
-            state.names.crash(loss, &mut state.rng, &state.coverage);
-        }
-        let names = &state.names;
-        state.inodes.retain(|id, inode| {
-            inode.handles = 0;
-            names.refers(*id)
-        });
+        *state.fuse.0.lock() = None;
+        state.lose(loss);
+    }
+
+    /// Names of the files, in order.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.0.lock().names.live().keys().cloned().collect()
     }
 
     /// Flips one bit of a file within `range`, on the disk and in what reads see.
@@ -212,6 +240,31 @@ impl SimDisk {
 }
 
 impl State {
+    fn lose(&mut self, loss: Loss) {
+        self.boot += 1;
+        self.coverage.hit(match loss {
+            Loss::Nothing => "disk.crash_kept_all",
+            Loss::Everything => "disk.crash_lost_all",
+            Loss::AnySector => "disk.crash_lost_sectors",
+            Loss::Tail => "disk.crash_lost_tail",
+        });
+        if loss != Loss::Nothing {
+            for inode in self.inodes.values_mut() {
+                inode.crash(loss, &mut self.rng, &self.coverage);
+            }
+            self.names.crash(loss, &mut self.rng, &self.coverage);
+        }
+        let names = &self.names;
+        self.inodes.retain(|id, inode| {
+            inode.handles = 0;
+            names.refers(*id)
+        });
+    }
+
+    fn answers(&self) -> io::Result<()> {
+        if self.plugged { Ok(()) } else { Err(io::Error::other("the disk is unplugged")) }
+    }
+
     fn used(&self) -> u64 {
         self.inodes.values().map(Inode::allocated).sum()
     }
@@ -233,11 +286,13 @@ impl State {
 
     /// Counts a change. The power is off from the one on that burns the fuse.
     fn change(&mut self) -> io::Result<()> {
-        match self.fuse {
+        self.answers()?;
+        let mut fuse = self.fuse.0.lock();
+        match *fuse {
             None => return Ok(()),
             Some(0) => {}
             Some(left) => {
-                self.fuse = Some(left - 1);
+                *fuse = Some(left - 1);
                 if left > 1 {
                     return Ok(());
                 }
@@ -261,6 +316,7 @@ impl State {
 impl Disk for SimDisk {
     fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn DiskFile>> {
         let state = &mut *self.0.lock();
+        state.answers()?;
         let inode = match (state.names.live().get(name).copied(), how) {
             (Some(_), Open::Create) => return Err(io::ErrorKind::AlreadyExists.into()),
             (Some(inode), _) => inode,
@@ -282,7 +338,9 @@ impl Disk for SimDisk {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.0.lock().names.live().keys().cloned().collect())
+        let state = self.0.lock();
+        state.answers()?;
+        Ok(state.names.live().keys().cloned().collect())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -315,7 +373,8 @@ impl Disk for SimDisk {
     }
 
     fn free_space(&self) -> io::Result<u64> {
-        Ok(self.0.lock().free())
+        let state = self.0.lock();
+        state.answers().map(|()| state.free())
     }
 }
 
@@ -333,6 +392,7 @@ impl SimFile {
         work: impl FnOnce(&mut State, &mut Inode) -> io::Result<T>,
     ) -> io::Result<T> {
         let state = &mut *self.disk.0.lock();
+        state.answers()?;
         if self.boot != state.boot || (writes && !self.writable) {
             return Err(io::Error::other("a handle from before the crash, or one only for reading"));
         }
@@ -368,7 +428,7 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.with(true, |state, inode| {
-            if state.fuse == Some(0) {
+            if *state.fuse.0.lock() == Some(0) {
                 return state.change();
             }
             let end = offset + buf.len() as u64;

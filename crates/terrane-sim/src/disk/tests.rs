@@ -147,3 +147,33 @@ fn the_power_goes_in_the_middle_of_a_change_and_comes_back_with_the_crash() {
     disk.open("a", Open::Write).unwrap().sync_data().unwrap();
     assert_eq!(coverage.get("disk.power_off"), 1);
 }
+
+#[test]
+fn an_unplugged_disk_fails_alone_and_what_was_open_stays_dead() {
+    let (disk, coverage) = disk(1);
+    let other = disk.beside(&mut SimRng::new(2), 1 << 20);
+    let file = file_with(&disk, "a", &[1; 10]);
+    let elsewhere = file_with(&other, "a", &[1; 10]);
+    disk.unplug(Loss::Everything);
+    assert!(!disk.is_plugged() && coverage.get("disk.unplugged") == 1);
+    assert!(disk.list().is_err() && disk.open("a", Open::Read).is_err() && disk.free_space().is_err());
+    elsewhere.write_at(&[2; 10], 0).unwrap();
+    disk.plug();
+    assert!(file.read_at(&mut [0], 0).is_err());
+    assert!(disk.open("a", Open::Read).unwrap().read_at(&mut [0; 10], 0).is_ok());
+}
+
+#[test]
+fn the_power_goes_for_all_disks_of_a_machine() {
+    let (disk, _) = disk(1);
+    let other = disk.beside(&mut SimRng::new(2), 1 << 20);
+    let file = file_with(&other, "a", &[1; 10]);
+    disk.power_off_after(1);
+    assert!(file.write_at(&[2; 10], 0).is_err());
+    assert!(disk.is_off() && other.is_off());
+    assert!(disk.open("b", Open::Create).is_err());
+    for disk in [&disk, &other] {
+        disk.crash(Loss::Everything);
+    }
+    assert_eq!(other.contents("a").unwrap(), [1; 10]);
+}

@@ -8,12 +8,14 @@
 //! * a locator reads its own record or nothing, for ever;
 //! * removed segments stay removed; damage in the synced region is reported, never skipped.
 
+pub(super) mod bay;
 mod chaos;
-mod machine;
+pub(super) mod machine;
 
 use crate::disk::DISK_COVERAGE;
 use crate::runner::{Context, Plan, Violation, World};
 use crate::scheduler::Scheduler;
+use bay::{Bay, OneDisk};
 use machine::Machine;
 use std::time::Duration;
 
@@ -73,7 +75,7 @@ impl World for LogWorld {
     }
 
     fn run(&self, plan: &Plan, context: &mut Context) -> Result<(), Violation> {
-        let mut machine = Machine::new(plan, context)?;
+        let mut machine = Machine::new(OneDisk::new(context), plan, context)?;
         let mut queue = Scheduler::new(&mut context.rng);
         let mut turns = vec![Turn::Sync, Turn::Consume, Turn::Read, Turn::Crash, Turn::Chaos];
         turns.extend((0..4).map(|writer| Turn::Write { writer }));
@@ -95,7 +97,7 @@ impl World for LogWorld {
             }
             queue.within(pause(turn), turn);
         }
-        machine.calm(context);
+        machine.bay.calm(context);
         machine.crash(context)
     }
 }

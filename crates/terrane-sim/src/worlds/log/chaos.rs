@@ -1,29 +1,22 @@
 //! What happens to the machine's disk.
 
-use super::machine::{AMPLE, Machine, Written, violation};
+use super::bay::{Bay, OneDisk, any_faults};
+use super::machine::{Machine, Written, violation};
 use crate::disk::DiskFaults;
 use crate::runner::{Context, Violation};
 use terrane_log::{Log, LogError};
 
-impl Machine {
+impl Machine<OneDisk> {
     /// Something goes wrong, or right again.
     pub(super) fn chaos(&mut self, context: &mut Context) -> Result<(), Violation> {
         match context.rng.weighted(&[3, 3, 2, 2, 3]) {
-            0 => self.calm(context),
+            0 => self.bay.calm(context),
             1 => {
-                let odds = |wanted, allowed: bool| if allowed { wanted } else { 0 };
-                let n = 4 + context.rng.below(60) as u32;
-                let faults = [
-                    DiskFaults { sync_fails: odds(n, self.plan.allows("sync")), ..DiskFaults::default() },
-                    DiskFaults { sync_dir_fails: odds(n, self.plan.allows("sync")), ..DiskFaults::default() },
-                    DiskFaults { write_fails: odds(n, self.plan.allows("write")), ..DiskFaults::default() },
-                    DiskFaults { read_fails: odds(n, self.plan.allows("read")), ..DiskFaults::default() },
-                ];
-                self.faults = *context.rng.pick(&faults);
-                self.disk.set_faults(self.faults);
+                self.bay.faults = any_faults(&mut context.rng, &self.plan);
+                self.bay.disk.set_faults(self.bay.faults);
             }
             2 if self.plan.allows("full") => self.fill(context),
-            3 if self.plan.allows("power") => self.disk.power_off_after(context.rng.range(1..30)),
+            3 if self.plan.allows("power") => self.bay.power_off_after(context.rng.range(1..30)),
             // That bug also misses rot; it is to be found by what it resurrects.
             4 if self.plan.allows("rot") && !self.config.bugs.accept_stale_tail => return self.rot(context),
             _ => {}
@@ -31,38 +24,20 @@ impl Machine {
         Ok(())
     }
 
-    /// All is well again. What had failed for lack of room only must work again at once.
-    pub(super) fn calm(&mut self, context: &mut Context) {
-        self.faults = DiskFaults::default();
-        self.disk.set_faults(self.faults);
-        self.disk.set_capacity(AMPLE);
-        if std::mem::take(&mut self.full) {
-            context.coverage.hit("log.worked_again_after_full");
-        }
-    }
-
     /// The disk is nearly or quite full, or finds no room even for what it has.
     fn fill(&mut self, context: &mut Context) {
-        self.full = true;
+        self.bay.full = true;
         let free = context.rng.range(0..40 << 10);
-        self.disk.set_capacity(self.disk.used() + free);
+        self.bay.disk.set_capacity(self.bay.disk.used() + free);
         if context.rng.one_in(3) {
-            self.faults = DiskFaults { overwrite_full: 3, ..DiskFaults::default() };
-            self.disk.set_faults(self.faults);
+            self.bay.faults = DiskFaults { overwrite_full: 3, ..DiskFaults::default() };
+            self.bay.disk.set_faults(self.bay.faults);
         }
-    }
-
-    pub(super) fn faulty(&self) -> bool {
-        self.faults != DiskFaults::default() || self.full || self.disk.is_off()
-    }
-
-    pub(super) fn read_may_fail(&self) -> bool {
-        self.faults.read_fails > 0
     }
 
     /// Rots a record that was durable before the last batch: every way to it must report that.
     fn rot(&mut self, context: &mut Context) -> Result<(), Violation> {
-        if self.log.is_none() || self.disk.is_off() {
+        if self.log.is_none() || self.bay.disk.is_off() {
             return Ok(());
         }
         let old: Vec<usize> =
@@ -70,17 +45,17 @@ impl Machine {
         if old.is_empty() {
             return Ok(());
         }
-        self.disk.set_faults(DiskFaults::default());
+        self.bay.disk.set_faults(DiskFaults::default());
         let index = *context.rng.pick(&old);
         let record = self.acked[index].clone();
         let name = format!("{:016x}.log", record.at.segment);
         let range = u64::from(record.at.start().offset)..u64::from(record.at.end().offset);
-        if let Some(rot) = self.disk.rot(&name, range) {
+        if let Some(rot) = self.bay.disk.rot(&name, range) {
             context.trace.note(format_args!("  rot {} at {}", record.at, rot.at));
             self.find_rot(context, &record, index >= self.consumed)?;
-            self.disk.heal(&name, rot);
+            self.bay.disk.heal(&name, rot);
         }
-        self.disk.set_faults(self.faults);
+        self.bay.disk.set_faults(self.bay.faults);
         Ok(())
     }
 
@@ -104,10 +79,10 @@ impl Machine {
         }
         // A second log over the same disk would disturb the first one, but a refused open changes nothing.
         if record.at.segment == newest.id {
-            match Log::open(self.disk.as_disk(), self.config.clone()) {
+            match Log::open(self.bay.disk.as_disk(), self.config.clone()) {
                 Err(LogError::Corrupt { .. }) => context.coverage.hit("log.rot_found_by_open"),
                 // It syncs names before it looks, and the power was about to go.
-                Err(LogError::Io { .. }) if self.disk.is_off() => {}
+                Err(LogError::Io { .. }) if self.bay.disk.is_off() => {}
                 Err(error) => return Err(violation(&format!("rot makes open fail with {error}"), record)),
                 Ok(_) => return Err(violation("rot not found by open", record)),
             }

@@ -1,52 +1,55 @@
 //! The machine that owns the log, and what it must remember.
 
-use crate::disk::{DiskFaults, Loss, SimDisk};
+use super::bay::Bay;
 use crate::runner::{Context, Plan, Violation};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use terrane_log::bugs::Bugs;
+use terrane_log::disk::Disk;
 use terrane_log::{Log, LogConfig, LogError, Position, Preallocate, RecordLocator};
 
 const SEGMENT: u32 = 8 << 10;
+/// Where a segment's first record starts.
+const SEGMENT_HEADER: u32 = 64;
 const RESERVE: u64 = 2 * SEGMENT as u64;
 /// Room for everything.
-pub(super) const AMPLE: u64 = 64 * SEGMENT as u64;
+pub(in crate::worlds) const AMPLE: u64 = 64 * SEGMENT as u64;
 
 const LENGTHS: [usize; 4] = [24, 100, 600, 2000];
 
 /// One record as appended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Written {
-    pub(super) at: RecordLocator,
-    pub(super) bytes: Vec<u8>,
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::worlds) struct Written {
+    pub(in crate::worlds) at: RecordLocator,
+    pub(in crate::worlds) bytes: Vec<u8>,
 }
 
-pub(super) struct Machine {
-    pub(super) disk: SimDisk,
-    pub(super) config: LogConfig,
-    pub(super) log: Option<Log>,
+pub(in crate::worlds) struct Machine<B> {
+    pub(in crate::worlds) bay: B,
+    pub(in crate::worlds) config: LogConfig,
+    pub(in crate::worlds) log: Option<Log>,
     /// Acknowledged records, oldest first. All of history stays here, to prove that old locators read nothing else.
-    pub(super) acked: Vec<Written>,
+    pub(in crate::worlds) acked: Vec<Written>,
     /// The records from here on are not yet in the consumer's own durable state.
-    pub(super) consumed: usize,
+    pub(in crate::worlds) consumed: usize,
     /// Where the last acknowledged batch starts: damage behind it looks like a torn write to any reader.
-    pub(super) last_batch: usize,
+    pub(in crate::worlds) last_batch: usize,
     /// Appended since the last successful sync, oldest first.
-    pub(super) pending: Vec<Written>,
-    pub(super) removed: BTreeSet<u64>,
+    pub(in crate::worlds) pending: Vec<Written>,
+    pub(in crate::worlds) removed: BTreeSet<u64>,
+    /// What was lost with the acceptance of an operator, or never acknowledged: a disk may have it still.
+    forgotten: BTreeSet<Written>,
     /// Those whose removal failed halfway.
     unsure: BTreeSet<u64>,
-    pub(super) full: bool,
-    pub(super) faults: DiskFaults,
-    pub(super) plan: Plan,
+    pub(in crate::worlds) plan: Plan,
     serial: u64,
     /// Most records are of one length, so that a stale one often lies exactly where the next one is expected.
     usual: usize,
     recycles_early: bool,
 }
 
-impl Machine {
-    pub(super) fn new(plan: &Plan, context: &mut Context) -> Result<Self, Violation> {
-        let disk = SimDisk::new(&mut context.rng, AMPLE, context.coverage.clone());
+impl<B: Bay> Machine<B> {
+    pub(in crate::worlds) fn new(bay: B, plan: &Plan, context: &mut Context) -> Result<Self, Violation> {
         let config = LogConfig {
             segment_bytes: SEGMENT,
             max_record_bytes: 4 << 10,
@@ -63,7 +66,7 @@ impl Machine {
             },
         };
         let mut machine = Self {
-            disk,
+            bay,
             config,
             log: None,
             acked: Vec::new(),
@@ -72,8 +75,7 @@ impl Machine {
             pending: Vec::new(),
             removed: BTreeSet::new(),
             unsure: BTreeSet::new(),
-            full: false,
-            faults: DiskFaults::default(),
+            forgotten: BTreeSet::new(),
             plan: plan.clone(),
             serial: 0,
             usual: LENGTHS[0],
@@ -84,7 +86,7 @@ impl Machine {
     }
 
     /// A writer appends a record.
-    pub(super) fn write(&mut self, context: &mut Context, writer: u8) -> Result<(), Violation> {
+    pub(in crate::worlds) fn write(&mut self, context: &mut Context, writer: u8) -> Result<(), Violation> {
         let reserved = context.rng.one_in(10);
         let len = if context.rng.one_in(4) { *context.rng.pick(&LENGTHS) } else { self.usual };
         self.serial += 1;
@@ -100,14 +102,14 @@ impl Machine {
                 if before.is_some_and(|before| before.at.segment != at.segment) {
                     context.coverage.hit("log.rolled");
                 }
-                if reserved && self.full {
+                if reserved && self.bay.is_full() {
                     context.coverage.hit("log.reserve_used");
                 }
                 self.pending.push(Written { at, bytes });
                 Ok(())
             }
             Err(LogError::BatchFull { .. }) => self.sync(context),
-            Err(LogError::NoSpace { .. }) if self.full => {
+            Err(LogError::NoSpace { .. }) if self.bay.is_full() => {
                 context.coverage.hit("log.no_space_at_append");
                 Ok(())
             }
@@ -116,10 +118,10 @@ impl Machine {
     }
 
     /// What waits becomes durable and is acknowledged.
-    pub(super) fn sync(&mut self, context: &mut Context) -> Result<(), Violation> {
+    pub(in crate::worlds) fn sync(&mut self, context: &mut Context) -> Result<(), Violation> {
         let Some(log) = &mut self.log else { return Ok(()) };
         let seals = context.rng.one_in(12);
-        let was_full = self.full;
+        let was_full = self.bay.is_full();
         let synced = if seals { log.seal() } else { log.sync().map(|_| ()) };
         match synced {
             Ok(()) => {
@@ -144,7 +146,7 @@ impl Machine {
     }
 
     /// The consumer has made some more of its state durable; segments before that are removed.
-    pub(super) fn consume(&mut self, context: &mut Context) -> Result<(), Violation> {
+    pub(in crate::worlds) fn consume(&mut self, context: &mut Context) -> Result<(), Violation> {
         let behind = context.rng.below(self.acked.len() - self.consumed + 1);
         self.consumed += behind;
         let Some(log) = &mut self.log else { return Ok(()) };
@@ -183,13 +185,11 @@ impl Machine {
     }
 
     fn spares(&self) -> usize {
-        use terrane_log::disk::Disk;
-        let names = self.disk.list().unwrap_or_default();
-        names.iter().filter(|name| name.starts_with("spare-")).count()
+        self.bay.names().iter().filter(|name| name.starts_with("spare-")).count()
     }
 
     /// Any locator ever handed out reads its own record or nothing.
-    pub(super) fn read(&mut self, context: &mut Context) -> Result<(), Violation> {
+    pub(in crate::worlds) fn read(&mut self, context: &mut Context) -> Result<(), Violation> {
         let Some(log) = &self.log else { return Ok(()) };
         let reader = log.reader();
         for _ in 0..4 {
@@ -202,7 +202,7 @@ impl Machine {
                 Ok(bytes) if bytes == record.bytes && !removed => {}
                 Ok(_) => return Err(violation("read another record or a removed one", record)),
                 Err(LogError::NotFound { .. }) if self.may_be_gone(record) => {}
-                Err(LogError::Io { .. }) if self.read_may_fail() => {}
+                Err(LogError::Io { .. }) if self.bay.read_may_fail() => {}
                 Err(error) => return Err(violation(&format!("read failed: {error}"), record)),
             }
         }
@@ -214,7 +214,7 @@ impl Machine {
         Ok(())
     }
 
-    pub(super) fn may_be_gone(&self, record: &Written) -> bool {
+    pub(in crate::worlds) fn may_be_gone(&self, record: &Written) -> bool {
         self.removed.contains(&record.at.segment) || self.unsure.contains(&record.at.segment)
     }
 
@@ -225,18 +225,15 @@ impl Machine {
                 context.coverage.hit("log.poisoned");
                 self.restart(context)
             }
-            LogError::Io { .. } if self.faulty() => Ok(()),
+            LogError::Io { .. } if self.bay.may_fail() => Ok(()),
             error => Err(Violation::new(format_args!("unexpected: {error}"))),
         }
     }
 
     /// The process ends, with or without the machine, and starts again.
-    pub(super) fn crash(&mut self, context: &mut Context) -> Result<(), Violation> {
-        let losses = [Loss::Nothing, Loss::Everything, Loss::AnySector, Loss::Tail];
-        let loss = if self.plan.allows("power") { *context.rng.pick(&losses) } else { Loss::Nothing };
-        context.trace.note(format_args!("  crash: {loss:?}"));
+    pub(in crate::worlds) fn crash(&mut self, context: &mut Context) -> Result<(), Violation> {
         self.log = None;
-        self.disk.crash(loss);
+        self.bay.crash(context, self.plan.allows("power"));
         if context.rng.one_in(4) {
             self.usual = *context.rng.pick(&LENGTHS);
         }
@@ -245,11 +242,11 @@ impl Machine {
 
     /// A poisoned log is opened anew by the same process, or by one on a restarted machine.
     fn restart(&mut self, context: &mut Context) -> Result<(), Violation> {
-        if self.disk.is_off() || context.rng.one_in(2) {
+        if self.bay.is_off() || context.rng.one_in(2) {
             return self.crash(context);
         }
         self.log = None;
-        self.disk.crash(Loss::Nothing);
+        self.bay.crash(context, false);
         self.open(context)
     }
 
@@ -257,37 +254,39 @@ impl Machine {
     fn open(&mut self, context: &mut Context) -> Result<(), Violation> {
         for attempt in 0.. {
             if attempt > 3 {
-                self.calm(context);
+                self.bay.calm(context);
             } else if attempt < 2 && self.plan.allows("power") && context.rng.one_in(4) {
-                self.disk.power_off_after(context.rng.range(1..12));
+                self.bay.power_off_after(context.rng.range(1..12));
             }
-            match self.try_open(context)? {
+            match self.try_open(context, attempt)? {
                 Some(log) => {
                     self.log = Some(log);
-                    return Ok(());
+                    return self.bay.started(context);
                 }
                 None => {
                     context.coverage.hit("log.crash_in_open");
-                    let loss = if self.plan.allows("power") { Loss::AnySector } else { Loss::Nothing };
-                    self.disk.crash(loss);
+                    self.bay.crash(context, self.plan.allows("power"));
                 }
             }
         }
         Ok(())
     }
 
-    fn try_open(&mut self, context: &mut Context) -> Result<Option<Log>, Violation> {
-        self.config.replay_from = self.replay_from();
+    fn try_open(&mut self, context: &mut Context, attempt: u32) -> Result<Option<Log>, Violation> {
+        let Some(disk) = self.bay.start(context, attempt)? else { return Ok(None) };
         self.config.epoch_nonce = Some(context.rng.u64() as u32);
-        let opened = Log::open(self.disk.as_disk(), self.config.clone());
-        let (log, report) = match opened {
+        if self.bay.loss_accepted() {
+            return self.adopt(context, &disk);
+        }
+        self.config.replay_from = self.replay_from();
+        let (log, report) = match Log::open(disk, self.config.clone()) {
             Ok(opened) => opened,
-            Err(LogError::Io { .. }) if self.faulty() => return Ok(None),
+            Err(LogError::Io { .. }) if self.bay.may_fail() => return Ok(None),
             Err(error) => return Err(Violation::new(format_args!("open: {error}"))),
         };
         let replayed = match self.replay(&log) {
             Ok(replayed) => replayed,
-            Err(LogError::Io { .. }) if self.faulty() => return Ok(None),
+            Err(LogError::Io { .. }) if self.bay.may_fail() => return Ok(None),
             Err(error) => return Err(Violation::new(format_args!("replay: {error}"))),
         };
         context.trace.note(format_args!("  open: tail {}, {} records", report.tail, replayed.len()));
@@ -302,8 +301,50 @@ impl Machine {
         }
     }
 
+    /// An operator went on without disks that may have had the end of the log: what is there is the truth now. It is
+    /// still something that was once written.
+    fn adopt(&mut self, context: &mut Context, disk: &Arc<dyn Disk>) -> Result<Option<Log>, Violation> {
+        let mut ids: Vec<u64> = segments(&self.bay.names());
+        let log = loop {
+            // Earlier segments may have been removed, as the consumer did not need them.
+            let newest = ids.pop().map(|segment| Position { segment, offset: SEGMENT_HEADER });
+            self.config.replay_from = newest;
+            match Log::open(disk.clone(), self.config.clone()) {
+                Ok((log, _)) => break log,
+                Err(LogError::Io { .. }) if self.bay.may_fail() => return Ok(None),
+                Err(LogError::NotFound { .. } | LogError::MissingSegment { .. }) if newest.is_some() => {}
+                Err(error) => return Err(Violation::new(format_args!("open after a loss: {error}"))),
+            }
+        };
+        let mut found = Vec::new();
+        let reader = log.reader();
+        for segment in reader.segments() {
+            let scanned = reader.scan_segment(segment.id, |at, payload| {
+                found.push(Written { at, bytes: payload.to_vec() });
+                Ok::<(), LogError>(())
+            });
+            match scanned {
+                Err(LogError::Io { .. }) if self.bay.may_fail() => return Ok(None),
+                scanned => scanned.map_err(|e| Violation::new(format_args!("scan after a loss: {e}")))?,
+            }
+        }
+        let before = self.acked.len();
+        self.forgotten.extend(self.acked.drain(..).chain(self.pending.drain(..)));
+        if let Some(unknown) = found.iter().find(|record| !self.forgotten.contains(record)) {
+            return Err(violation("found after a loss and never written", unknown));
+        }
+        context.trace.note(format_args!("  loss accepted: {} of {before}", found.len()));
+        context.coverage.add("log.lost_by_override", before.saturating_sub(found.len()) as u64);
+        self.acked = found;
+        (self.consumed, self.last_batch) = (self.acked.len(), self.acked.len());
+        self.removed.clear();
+        self.unsure.clear();
+        self.bay.loss_noted();
+        Ok(Some(log))
+    }
+
     /// Where the consumer's own durable state ends.
-    pub(super) fn replay_from(&self) -> Option<Position> {
+    pub(in crate::worlds) fn replay_from(&self) -> Option<Position> {
         match (self.acked.get(self.consumed), self.acked.last()) {
             (Some(first), _) => Some(first.at.start()),
             (None, Some(last)) => Some(last.at.end()),
@@ -311,7 +352,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn replay(&self, log: &Log) -> Result<Vec<Written>, LogError> {
+    pub(in crate::worlds) fn replay(&self, log: &Log) -> Result<Vec<Written>, LogError> {
         let mut replayed = Vec::new();
         log.replay(self.replay_from(), |at, payload| {
             replayed.push(Written { at, bytes: payload.to_vec() });
@@ -343,12 +384,18 @@ impl Machine {
             self.last_batch = self.acked.len();
             self.acked.extend(self.pending.drain(..extra));
         }
-        self.pending.clear();
+        self.forgotten.extend(self.pending.drain(..));
         Ok(())
     }
 }
 
-pub(super) fn violation(what: &str, record: &Written) -> Violation {
+/// Identifiers of the segments among `names`.
+pub(in crate::worlds) fn segments(names: &[String]) -> Vec<u64> {
+    let id = |name: &String| u64::from_str_radix(name.strip_suffix(".log")?, 16).ok();
+    names.iter().filter_map(id).collect()
+}
+
+pub(in crate::worlds) fn violation(what: &str, record: &Written) -> Violation {
     Violation(format!(
         "{what} {} (length {}, starts {:?})",
         record.at,
