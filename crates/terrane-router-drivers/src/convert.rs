@@ -240,6 +240,9 @@ fn round(value: &Value, arguments: &[Value]) -> Value {
 }
 
 fn split(value: Value, arguments: &[Value]) -> Value {
+    if value.is_null() {
+        return value;
+    }
     let separator = arguments.first().and_then(Value::as_str).unwrap_or(",");
     let texts: Vec<String> = list(value).iter().filter_map(text).collect();
     let parts = texts.iter().flat_map(|text| text.split(separator)).map(str::trim);

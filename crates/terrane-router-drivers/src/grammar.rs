@@ -26,7 +26,7 @@ enum Piece {
 
 /// What may stand in a placeholder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PlaceholderType {
+pub(crate) enum PlaceholderType {
     /// An IP address, with or without a zone.
     Address,
     /// An address and a length.
@@ -65,7 +65,7 @@ pub enum GrammarError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Text(String),
-    Open(String),
+    Open { name: String, ty: PlaceholderType },
 }
 
 impl Command {
@@ -97,7 +97,7 @@ impl Command {
         for part in self.parts(variables)? {
             match part {
                 Part::Text(text) => rendered.push_str(&text),
-                Part::Open(name) => return Err(GrammarError::Missing(name)),
+                Part::Open { name, .. } => return Err(GrammarError::Missing(name)),
             }
         }
         Ok(rendered)
@@ -110,7 +110,7 @@ impl Command {
             parts.push(match piece {
                 Piece::Literal(text) => Part::Text(text.clone()),
                 Piece::Placeholder { name, ty } => match variables.get(name) {
-                    None | Some(Value::Null) => Part::Open(name.clone()),
+                    None | Some(Value::Null) => Part::Open { name: name.clone(), ty: *ty },
                     Some(value) => {
                         let text = match value {
                             Value::String(text) => text.clone(),

@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::{fs, io};
 
-use crate::grammar::Part;
+use regex::Regex;
+
+use crate::grammar::{Part, PlaceholderType};
 use crate::plan::Encoding;
 use crate::run::{Answer, Answerable, Source};
 
 /// A directory of outputs, one file per command; whatever is neither a letter nor a digit in a command may be anything
 /// of that sort in the name. A placeholder that the query leaves open takes its value from the name of the file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Recorded {
     files: Vec<File>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct File {
     /// The name without its extension, folded.
     name: String,
@@ -108,42 +110,33 @@ fn unfold(value: &str) -> String {
 
 /// The values of the open placeholders, if the name is of that command.
 fn matches(name: &str, parts: &[Part]) -> Option<BTreeMap<String, String>> {
-    let mut pattern = String::new();
+    if parts.iter().all(|part| matches!(part, Part::Text(_))) {
+        let text: String =
+            parts.iter().map(|part| if let Part::Text(text) = part { text } else { "" }).collect();
+        return (name == fold(&text)).then(BTreeMap::new);
+    }
+    let mut pattern = String::from("^");
+    let mut open = Vec::new();
     for part in parts {
         match part {
-            Part::Text(text) => pattern.push_str(text),
-            Part::Open(_) => pattern.push('\u{1}'),
+            Part::Text(text) => pattern.push_str(&format!("_*{}_*", regex::escape(&fold(text)))),
+            Part::Open { name, ty } => {
+                open.push(name.clone());
+                pattern.push_str(match ty {
+                    PlaceholderType::Address => "([0-9]+_[0-9]+_[0-9]+_[0-9]+|[0-9a-f]+(?:_[0-9a-f]+)*)",
+                    PlaceholderType::Prefix => {
+                        "([0-9]+_[0-9]+_[0-9]+_[0-9]+(?:_[0-9]+)?|[0-9a-f]+(?:_[0-9a-f]+)*)"
+                    }
+                    PlaceholderType::Number => "([0-9]+)",
+                    PlaceholderType::Name => "([0-9a-z_]+)",
+                });
+            }
         }
     }
-    let mut pieces = pattern.split('\u{1}');
-    let open = parts.iter().filter_map(|part| match part {
-        Part::Open(name) => Some(name.clone()),
-        Part::Text(_) => None,
-    });
-    let first = fold(pieces.next().unwrap_or_default());
-    let mut rest = name.strip_prefix(&first)?;
-    let mut bound = BTreeMap::new();
-    let pieces: Vec<String> = pieces.map(fold).collect();
-    for (index, (name, piece)) in open.zip(&pieces).enumerate() {
-        let last = index + 1 == pieces.len();
-        rest = rest.trim_start_matches('_');
-        let end = if piece.is_empty() {
-            rest.len()
-        } else if last {
-            rest.len()
-                .checked_sub(piece.len())
-                .filter(|end| rest.is_char_boundary(*end) && rest.ends_with(piece.as_str()))?
-        } else {
-            rest.find(&format!("_{piece}"))?
-        };
-        let value = rest.get(..end)?.trim_matches('_');
-        if value.is_empty() {
-            return None;
-        }
-        bound.insert(name, unfold(value));
-        rest = rest.get(end..)?.trim_start_matches('_').strip_prefix(piece.as_str())?;
-    }
-    rest.is_empty().then_some(bound)
+    pattern.push('$');
+    let found = Regex::new(&pattern).ok()?.captures(name)?;
+    let values = (1..=open.len()).filter_map(|index| found.get(index)).map(|value| unfold(value.as_str()));
+    Some(open.into_iter().zip(values).collect())
 }
 
 #[cfg(test)]
@@ -156,8 +149,13 @@ mod tests {
         assert_eq!(fold("show arp | exclude Incomplete"), fold("show_arp___exclude_Incomplete"));
         assert!(matches("show_version", &[text("show version")]).is_some());
         assert!(matches("show_version_x", &[text("show version")]).is_none());
-        let parts = [text("show ip route "), Part::Open("prefix".into()), text(" longer")];
+        let open = |name: &str, ty| Part::Open { name: name.into(), ty };
+        let parts = [text("show ip route "), open("prefix", PlaceholderType::Prefix), text(" longer")];
         assert_eq!(matches("show_ip_route_1_0_4_0_24_longer", &parts).unwrap()["prefix"], "1.0.4.0/24");
         assert!(matches("show_ip_route_longer", &parts).is_none());
+        let address = PlaceholderType::Address;
+        let parts = [text("show ip route "), open("network", address), text(" "), open("mask", address)];
+        let bound = matches("show_ip_route_1_0_4_0_255_255_255_0", &parts).unwrap();
+        assert_eq!((bound["network"].as_str(), bound["mask"].as_str()), ("1.0.4.0", "255.255.255.0"));
     }
 }

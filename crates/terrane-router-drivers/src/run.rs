@@ -343,7 +343,7 @@ impl Answerable<'_> {
             .iter()
             .map(|part| match part {
                 Part::Text(text) => text.clone(),
-                Part::Open(name) => format!("{{{name}}}"),
+                Part::Open { name, .. } => format!("{{{name}}}"),
             })
             .collect()
     }

@@ -26,6 +26,8 @@ pub struct Quirks {
     pub default_instance: Option<String>,
     /// Members are left out, not defaulted, where the router did not tell them.
     pub sparse: bool,
+    /// A sign of alarm behind the laser's current makes the driver read the optical levels one column off.
+    pub alarm_shifts_columns: bool,
     /// Numbers of which the driver keeps the last digit, because of how it searches for them.
     pub last_digit: Vec<String>,
     /// Of the address families of an instance's BGP sessions, only the one that was told last is in the answer.

@@ -8,9 +8,9 @@ use crate::{Case, cases, corpus};
 /// How many cases the corpus has.
 const CASES: usize = 154;
 
-/// Cases whose expectation is not in their recording.
+/// Cases whose expectation does not follow from their recording.
 const NOT_RECORDED: [&str; 1] = [
-    // The expectation names a model and a serial number that the test's mock device made up.
+    // The model, serial number and names are those of a mock device, not of the recording.
     "junos/get_facts/normal",
 ];
 

@@ -25,12 +25,14 @@ struct Case {
 
 fn cases(corpus: &Path) -> Vec<Case> {
     let children = |dir: &Path| -> Vec<PathBuf> {
-        let mut paths: Vec<PathBuf> =
-            dir.read_dir().unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+        let entries = dir.read_dir().expect("the corpus can be read");
+        let paths = entries.map(|entry| entry.expect("the corpus can be read").path());
+        let mut paths: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
         paths.sort();
         paths
     };
-    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let name =
+        |path: &Path| path.file_name().expect("a listed path has a name").to_string_lossy().into_owned();
     let mut cases = Vec::new();
     for platform in children(corpus) {
         for getter in children(&platform) {

@@ -84,6 +84,14 @@ pub(super) fn network_instances(rows: &Rows, quirks: &Quirks) -> Value {
 pub(super) fn optics(rows: &Rows, quirks: &Quirks) -> Value {
     let mut answer = Map::new();
     for row in rows.iter() {
+        let mut row = row.clone();
+        if quirks.alarm_shifts_columns && row.contains_key("laser_bias_alarm") {
+            row.shift_remove("input_power_dbm");
+            if let Some(level) = row.shift_remove("output_power_dbm") {
+                row.insert("input_power_dbm".into(), level);
+            }
+        }
+        let row = &row;
         let mut state = Map::new();
         for (group, fields) in [
             (
