@@ -6,10 +6,12 @@
 
 mod keymap;
 mod log;
+mod mirror;
 mod store;
 
 pub use keymap::KeymapWorld;
 pub use log::LogWorld;
+pub use mirror::MirrorWorld;
 pub use store::StoreWorld;
 
 use crate::runner::World;
@@ -17,5 +19,5 @@ use crate::runner::World;
 /// All worlds.
 #[must_use]
 pub fn all() -> Vec<&'static dyn World> {
-    vec![&KeymapWorld, &LogWorld, &StoreWorld]
+    vec![&KeymapWorld, &LogWorld, &MirrorWorld, &StoreWorld]
 }

@@ -3,4 +3,5 @@
 mod bucket;
 mod keymap;
 mod log;
+mod mirror;
 mod store;
