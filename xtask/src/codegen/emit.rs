@@ -247,7 +247,9 @@ fn to_xml(text: &mut String, name: &str, fields: &[Field<'_>]) {
         _ = match kind {
             Kind::Required => writeln!(text, "xml.field({element:?}, &self.{name});"),
             Kind::Optional => writeln!(text, "xml.optional({element:?}, self.{name}.as_ref());"),
-            Kind::List | Kind::RequiredList => writeln!(text, "xml.list({element:?}, {item:?}, &self.{name});"),
+            Kind::List | Kind::RequiredList => {
+                writeln!(text, "xml.list({element:?}, {item:?}, &self.{name});")
+            }
             Kind::OptionalList => {
                 writeln!(text, "xml.optional_list({element:?}, {item:?}, self.{name}.as_ref());")
             }
