@@ -1,20 +1,22 @@
 //! One log on several drives (design rule 10).
 //!
-//! [`MirrorDisk`] is a [`crate::disk::Disk`] over the disks of its members: what is written is written to all of them, and
-//! what is read is read from one. The members at any time are *the set*; it has an epoch, and a
-//! record of it lies on every member ([`Record`]).
+//! [`MirrorDisk`] is a [`crate::disk::Disk`] over the disks of its members: what is written is written to all of
+//! them, and what is read is read from one. The members at any time are *the set*; it has an epoch, and a record
+//! of it lies on every member ([`Record`]).
 //!
-//! * **A drive that fails leaves the set**, for good: what a failed `fsync` covered is unknown, and it is
-//!   never retried. Before the operation that noticed returns success, the new set with the next epoch is durable on all
-//!   that stay. So whatever was acknowledged is on every member of the latest set.
-//! * **A start is refused unless the latest set is certain.** The greatest epoch that can be seen names its members; if all of them
-//!   are there, there is no later set, for that would have been written to some of them first.
-//!   If one is missing, it might have gone on alone: [`MirrorError::MembersMissing`], unless an operator
+//! * **A drive that fails leaves the set**, for good: what a failed `fsync` covered is unknown, and it is never
+//!   retried. Before the operation that noticed returns success, the new set with the next epoch is durable on
+//!   all that stay. So whatever was acknowledged is on every member of the latest set.
+//! * **A start is refused unless the latest set is certain.** The greatest epoch that can be seen names its
+//!   members; if all of them are there, there is no later set, for that would have been written to some of them
+//!   first. If one is missing, it might have gone on alone: [`MirrorError::MembersMissing`], unless an operator
 //!   accepts the loss ([`MirrorConfig::accept_loss`]).
-//! * **Drives outside the latest set are never read.** [`MirrorDisk::resync`] copies everything to them, while the log goes on, and
-//!   then makes a set that includes them.
-//! * **Members are made equal before serving**: what was written and not acknowledged before a crash is the same on all then.
-//! * **Rot is read around and healed**: see [`crate::disk::DiskFile::heal`] and [`crate::LogReader::scrub_segment`].
+//! * **Drives outside the latest set are never read.** [`MirrorDisk::resync`] copies everything to them, while
+//!   the log goes on, and then makes a set that includes them.
+//! * **Members are made equal before serving**: what was written and not acknowledged before a crash is the same
+//!   on all then.
+//! * **Rot is read around and healed**: see [`crate::disk::DiskFile::heal`] and
+//!   [`crate::LogReader::scrub_segment`].
 
 mod decide;
 mod disk;
@@ -87,8 +89,10 @@ pub enum FanOut {
 /// Configuration of a [`MirrorDisk`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MirrorConfig {
-    /// Go on without members of the latest known set that are not there. To be set for one start, by an operator who
-    /// has read [`MirrorError::MembersMissing`].
+    /// Go on without members of the latest known set that are not there. To be set for one start, by an operator
+    /// who has read [`MirrorError::MembersMissing`]. A drive given up like this does not know: it must not be
+    /// started from alone later. Beside one that knows it is stale, or the start is refused
+    /// ([`MirrorError::Split`]).
     pub accept_loss: bool,
     /// How drives are synced.
     pub fan_out: FanOut,

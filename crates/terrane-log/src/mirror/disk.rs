@@ -74,7 +74,8 @@ impl MirrorDisk {
             (Some(_), Open::Create) => return Err(io::ErrorKind::AlreadyExists.into()),
             (Some(shared), _) => shared,
             (None, _) => {
-                // Members' files are opened for writing even if this one only reads: rot is healed where it is found.
+                // Members' files are opened for writing even if this one only reads: rot is healed where it is
+                // found.
                 let member_how = if how == Open::Create { Open::Create } else { Open::Write };
                 let shared = Arc::new(open_everywhere(mirror, &mirror.set(), name, member_how)?);
                 names.retain(|_, open| open.strong_count() > 0);

@@ -1,15 +1,17 @@
 //! Making the members equal before they are served from.
 //!
-//! Every member of the set has everything that was acknowledged. What else there is may differ after a crash, and is made
-//! the same on all, so that what a start has seen, or has seen to be gone, stays so whichever drive answers later:
-//! * *Segments*: one that only some have was being started or removed; it is copied to the others (bringing back an
-//!   unacknowledged removal is allowed, dropping a segment that one drive lost for other reasons is not).
-//! * *The newest segment* is the only one with bytes that may not have been acknowledged, for the next one is named only after
-//!   the seal of the one before is durable. The first member's copy is read by its checksums and healed from the
-//!   others as far as any copy goes on; then all others are made equal to it, byte by byte.
-//! * *Older segments* are equal as far as drives keep what they have synced. They are compared by their sizes only: what rotted
-//!   is found by the checksums at every read, and by a scrub.
-//! * *Spares* hold nothing, so they may differ in their bytes. Those that are not of one size everywhere are removed.
+//! Every member of the set has everything that was acknowledged. What else there is may differ after a crash, and
+//! is made the same on all, so that what a start has seen, or has seen to be gone, stays so whichever drive
+//! answers later:
+//! * *Segments*: one that only some have was being started or removed; it is copied to the others (bringing back
+//!   an unacknowledged removal is allowed, dropping a segment that one drive lost for other reasons is not).
+//! * *The newest segment* is the only one with bytes that may not have been acknowledged, for the next one is
+//!   named only after the seal of the one before is durable. The first member's copy is read by its checksums and
+//!   healed from the others as far as any copy goes on; then all others are made equal to it, byte by byte.
+//! * *Older segments* are equal as far as drives keep what they have synced. They are compared by their sizes
+//!   only: what rotted is found by the checksums at every read, and by a scrub.
+//! * *Spares* hold nothing, so they may differ in their bytes. Those that are not of one size everywhere are
+//!   removed.
 
 use super::MirrorDisk;
 use super::disk::{COPY_PREFIX, mirrored_names};
@@ -157,7 +159,8 @@ impl Round<'_> {
         to.sync_data().and_then(|()| disk.rename(&temporary, name)).map_err(write)
     }
 
-    /// Makes the newest segment the same on all: what any copy has of the log's chain, and then what the first has.
+    /// Makes the newest segment the same on all: what any copy has of the log's chain, and then what the first
+    /// has.
     fn level(&mut self, id: u64) -> Result<(), Failed> {
         let name = segment_name(id);
         let all = MirrorDisk(self.mirror.clone()).open(&name, Open::Write);

@@ -23,8 +23,8 @@ impl Shared {
         Self { order: Mutex::new(()), handles: RwLock::new(vec![None; drives]) }
     }
 
-    /// The file on a drive. None if the drive, as the member that it is now, never had it: the name was gone when the
-    /// drive was added.
+    /// The file on a drive. None if the drive, as the member that it is now, never had it: the name was gone when
+    /// the drive was added.
     pub(super) fn handle(&self, mirror: &Inner, drive: usize) -> Option<Handle> {
         let (id, handle) = self.handles.read().get(drive).cloned().flatten()?;
         (mirror.id(drive) == Some(id)).then_some(handle)

@@ -14,10 +14,11 @@ use std::io;
 use std::sync::Arc;
 
 impl MirrorDisk {
-    /// Opens the mirror on these drives, or makes one if all are there and none was ever part of one. (If one of them has a log already,
-    /// that becomes the mirror's first member, and the others wait to be copied to.)
+    /// Opens the mirror on these drives, or makes one if all are there and none was ever part of one. (If one of
+    /// them has a log already, that becomes the mirror's first member, and the others wait to be copied to.)
     ///
-    /// When this returns, the members of the set have the same content, and a record of the set is durable on all of them.
+    /// When this returns, the members of the set have the same content, and a record of the set is durable on all
+    /// of them.
     ///
     /// # Errors
     /// [`MirrorError`]: above all [`MirrorError::MembersMissing`].

@@ -4,7 +4,7 @@ use super::disk::{COPY_PREFIX, mirrored_names};
 use super::equalise::{CHUNK, heal_chain};
 use super::file::Shared;
 use super::record::{Phase, Record};
-use super::set::Inner;
+use super::set::{Inner, Member};
 use super::{DriveState, MirrorDisk, MirrorError};
 use crate::disk::{Disk, DiskFile, Open};
 use crate::recover::parse_name;
@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 /// A copy in progress. Dropped before its end, it is given up and the drive is not used.
 ///
-/// From the beginning on all changes are made on the new drive, too. What was there before is copied in pieces; no file changes
-/// while a piece of it is copied, so that each ends up the same. Then a set with the drive is made durable.
+/// From the beginning on all changes are made on the new drive, too. What was there before is copied in pieces;
+/// no file changes while a piece of it is copied, so that each ends up the same. Then a set with the drive is
+/// made durable.
 pub struct Resync {
     mirror: MirrorDisk,
     drive: usize,
@@ -36,12 +37,13 @@ struct Current {
 }
 
 impl MirrorDisk {
-    /// Adds a configured drive that is not in the set (new, back, or replaced), on `disk`, which is opened anew by the caller:
-    /// copies everything to it and makes it a member. What files of a log the drive has are removed first.
+    /// Adds a configured drive that is not in the set (new, back, or replaced), on `disk`, which is opened anew
+    /// by the caller: copies everything to it and makes it a member. What files of a log the drive has are
+    /// removed first.
     ///
     /// # Errors
-    /// [`MirrorError::Drive`], [`MirrorError::InUse`], [`MirrorError::Foreign`], [`MirrorError::Unclaimed`],
-    /// [`MirrorError::Newer`].
+    /// [`MirrorError::Drive`], [`MirrorError::InUse`], [`MirrorError::Foreign`],
+    /// [`MirrorError::Unclaimed`], [`MirrorError::Newer`].
     pub fn resync(&self, drive: usize, disk: Arc<dyn Disk>) -> Result<(), MirrorError> {
         let mut resync = self.begin_resync(drive, disk)?;
         while resync.step()? {}
@@ -56,32 +58,8 @@ impl MirrorDisk {
         let mirror = &self.0;
         let member =
             mirror.drives.get(drive).ok_or(MirrorError::Config("there is no drive of this number"))?;
-        let in_use = || MirrorError::InUse { drive: member.name.clone() };
         let failed = |doing| move |source| drive_error(mirror, drive, doing, source);
-        {
-            // Taken at once, so that two never do; the drive gets no writes before it is attached.
-            let _changing = mirror.change.lock();
-            let set = mirror.set();
-            if set.members.iter().all(|member| mirror.has_failed(*member)) {
-                // What the drives' records say now is not certain, so that this one must stay what it is.
-                return Err(failed("find a member to copy from")(io::Error::other(
-                    "all members have failed",
-                )));
-            }
-            let mut now = member.now.write();
-            let busy = |number: &usize| {
-                matches!(mirror.drives[*number].now.read().idle, DriveState::Resyncing { .. })
-            };
-            let others =
-                (0..mirror.drives.len()).filter(|number| *number != drive).any(|number| busy(&number));
-            if set.targets().any(|member| member == drive)
-                || others
-                || matches!(now.idle, DriveState::Resyncing { .. })
-            {
-                return Err(in_use());
-            }
-            now.idle = DriveState::Resyncing { done: 0, total: 0 };
-        }
+        claim(mirror, drive)?;
         let mut resync = Resync {
             mirror: self.clone(),
             drive,
@@ -115,6 +93,23 @@ impl MirrorDisk {
 
 fn drive_error(mirror: &Inner, drive: usize, doing: &'static str, source: io::Error) -> MirrorError {
     MirrorError::Drive { drive: mirror.drives[drive].name.clone(), doing, source: Arc::new(source) }
+}
+
+/// Takes a drive that is not in the set, if no other is being copied to. It gets no writes yet.
+fn claim(mirror: &Inner, drive: usize) -> Result<(), MirrorError> {
+    let _changing = mirror.change.lock();
+    let set = mirror.set();
+    if set.members.iter().all(|member| mirror.has_failed(*member)) {
+        // What the drives' records say now is not certain, so that this one must stay what it is.
+        let none = io::Error::other("all members have failed");
+        return Err(drive_error(mirror, drive, "find a member to copy from", none));
+    }
+    let busy = |member: &Member| matches!(member.now.read().idle, DriveState::Resyncing { .. });
+    if set.targets().any(|target| target == drive) || mirror.drives.iter().any(busy) {
+        return Err(MirrorError::InUse { drive: mirror.drives[drive].name.clone() });
+    }
+    mirror.drives[drive].now.write().idle = DriveState::Resyncing { done: 0, total: 0 };
+    Ok(())
 }
 
 /// The drive may be taken: it is blank, or was of this mirror.

@@ -128,8 +128,8 @@ impl Inner {
         self.drives[drive].now.read().failed.clone()
     }
 
-    /// Notes that a drive failed. It leaves the set with the next [`Inner::settle`], which must come before any success
-    /// is reported.
+    /// Notes that a drive failed. It leaves the set with the next [`Inner::settle`], which must come before any
+    /// success is reported.
     pub(super) fn fail(&self, drive: usize, doing: &str, error: &io::Error) {
         let member = &self.drives[drive];
         let failed = &mut member.now.write().failed;
@@ -215,9 +215,9 @@ impl Inner {
         self.commit(next, None).map_err(|error| io::Error::new(error.kind(), format!("{doing}: {error}")))
     }
 
-    /// Makes `next` (without those of its members that have failed) the set with the next epoch: durable on
-    /// all its members, then in use. The drive that `joins` is written last, so that no drive knows of a set that those
-    /// before it do not. The caller holds `change`.
+    /// Makes `next` (without those of its members that have failed) the set with the next epoch: durable on all
+    /// its members, then in use. The drive that `joins` is written last, so that no drive knows of a set that
+    /// those before it do not. The caller holds `change`.
     pub(super) fn commit(&self, mut next: Set, joins: Option<usize>) -> io::Result<()> {
         loop {
             next.members.retain(|drive| !self.has_failed(*drive));
@@ -278,7 +278,8 @@ impl Inner {
         self.judge(set, doing, judge, outcomes)
     }
 
-    /// Syncs something on each target, all at once, and notes failures, which are final. The caller settles the set.
+    /// Syncs something on each target, all at once, and notes failures, which are final. The caller settles the
+    /// set.
     pub(super) fn sync_each(
         &self,
         set: &Set,

@@ -109,9 +109,9 @@ fn a_mirror_is_made_only_where_certainly_none_is() {
 }
 
 proptest! {
-    /// The drives of a mirror lose members one by one; a drive may miss that, for a set's record is written to its
-    /// members in any order and the last change may have been cut off. Whatever drives are there afterwards: those that serve are
-    /// members of the set that acknowledged last, or the start is refused.
+    /// The drives of a mirror lose members one by one; a drive may miss that, for a set's record is written to
+    /// its members in any order and the last change may have been cut off. Whatever drives are there afterwards:
+    /// those that serve are members of the set that acknowledged last, or the start is refused.
     #[test]
     fn only_drives_that_have_everything_serve(
         leaves in proptest::collection::vec(0usize..4, 0..4),
