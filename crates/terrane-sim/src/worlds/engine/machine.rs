@@ -65,7 +65,7 @@ impl Machine {
     /// Somebody does something.
     pub(super) fn turn(&mut self, context: &mut Context) -> Result<(), Violation> {
         let index = context.rng.below(COPIES);
-        let what = context.rng.weighted(&[40, 10, 18, 12, 10, 6, 36, 1, 3, 2, 4]);
+        let what = context.rng.weighted(&[40, 10, 18, 12, 10, 6, 36, 1, 2, 1, 4]);
         context.trace.note(format_args!("{what} of {index}"));
         match what {
             0 => self.write(context, index)?,
@@ -197,7 +197,7 @@ impl Machine {
             self.flush(context, index)?;
         }
         let peer = context.rng.range(1..3);
-        let mark = Op::Mark { peer, runs: vec![extent * GROUP..extent * GROUP + 2] };
+        let mark = Op::Mark { peer, runs: run(extent * GROUP, 2) };
         let Some(result) = self.commit(context, index, vec![mark, Op::Retire(vec![extent])]) else {
             return Ok(());
         };
@@ -232,7 +232,7 @@ impl Machine {
         let record = self.serial.to_be_bytes().repeat(4);
         let (peer, at) = (context.rng.range(1..4), context.rng.range(0..BLOCKS));
         let forgets = context.rng.one_in(4);
-        let op = if forgets { Op::Forget { peer } } else { Op::Mark { peer, runs: vec![at..at + 1] } };
+        let op = if forgets { Op::Forget { peer } } else { Op::Mark { peer, runs: run(at, 1) } };
         let Some(result) = self.commit(context, index, vec![Op::Record(record.clone()), op]) else {
             return Ok(());
         };
@@ -355,6 +355,11 @@ impl Machine {
     pub(super) fn media(&self) -> Arc<SimMedia> {
         Arc::new(SimMedia { disk: self.disk.clone(), kill: self.kill.clone() })
     }
+}
+
+/// One run of blocks.
+fn run(first: u64, blocks: u64) -> Vec<std::ops::Range<u64>> {
+    std::iter::once(first..first + blocks).collect()
 }
 
 /// The kind of each block.
