@@ -97,7 +97,7 @@ impl Machine {
     fn write(&mut self, context: &mut Context, index: usize) -> Result<(), Violation> {
         let (first, blocks) = self.blocks(context);
         let values: Vec<Value> = (0..blocks).map(|_| self.next()).collect();
-        let bytes: Vec<u8> = values.iter().flat_map(|value| fill(*value)).collect();
+        let bytes = values.iter().map(|value| fill(*value)).collect::<Vec<_>>().concat();
         self.change(context, index, first, &values, |copy| copy.write(first, &bytes))?;
         context.coverage.hit("engine.written");
         Ok(())
