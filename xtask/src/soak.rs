@@ -23,7 +23,7 @@ pub(crate) struct Length {
 }
 
 /// Names for all worlds that a service rests on.
-const SERVICES: &[(&str, &[&str])] = &[("objects", &["keymap", "log", "store"])];
+const SERVICES: &[(&str, &[&str])] = &[("objects", &["keymap", "log", "mirror", "store"])];
 
 /// Runs the worlds of a service, one world of the simulator, or `fuzz`, and prints lines for `docs/soak.md`.
 pub(crate) fn run(name: &str, length: &Length) -> Result<()> {
