@@ -37,7 +37,7 @@ pub(in crate::worlds) struct Machine<B> {
     /// Appended since the last successful sync, oldest first.
     pub(in crate::worlds) pending: Vec<Written>,
     pub(in crate::worlds) removed: BTreeSet<u64>,
-    /// What was lost with the acceptance of an operator, or never acknowledged: a disk may have it still.
+    /// What was lost with the acceptance of an operator, or not stored: a disk outside the set may have it still.
     forgotten: BTreeSet<Written>,
     /// Those whose removal failed halfway.
     unsure: BTreeSet<u64>,
@@ -138,7 +138,8 @@ impl<B: Bay> Machine<B> {
             // The writers are told that nothing was stored, so it must never be seen again.
             Err(LogError::NoSpace { .. }) if was_full => {
                 context.coverage.hit("log.no_space_at_sync");
-                self.pending.clear();
+                // A drive that could not take it back has left the set; an operator may start from it all the same.
+                self.forgotten.extend(self.pending.drain(..));
                 Ok(())
             }
             Err(error) => self.failed(context, error),
