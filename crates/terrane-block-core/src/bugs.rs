@@ -9,6 +9,9 @@ macro_rules! bugs {
         }
 
         impl Bugs {
+            /// Every rule as it is.
+            pub const NONE: Self = Self { $($name: false,)* };
+
             /// All names.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)*];
 
@@ -63,6 +66,10 @@ bugs! {
     bitmap_starts_empty,
     /// Rule 6: a bitmap is believed although it was interrupted.
     trust_broken_bitmap,
+    /// Rule 6: a copy forgets its bitmaps when a record, perhaps a never active one, says that it is out of sync.
+    drop_bitmaps,
+    /// Rules 6 and 7: what is still being written for an earlier primary is left out of what may differ.
+    forget_applies,
     /// Rule 7: the suspect set is the new primary's log alone.
     suspects_one_sided,
     /// Rule 7: suspect extents are served.

@@ -21,6 +21,8 @@ pub struct Client<P> {
     pub session: Option<(SessionId, CopyId)>,
     /// The primary welcomed it.
     pub open: bool,
+    /// The copy refused it: the next record, new or not, is a reason to try again.
+    pub refused: bool,
     /// The number of the latest request in it.
     pub sent: u64,
     /// Requests sent in it and not answered, by their number: tag and what to do.
@@ -80,6 +82,7 @@ impl<P: Payload> Client<P> {
             view: None,
             session: None,
             open: false,
+            refused: false,
             sent: 0,
             outstanding: BTreeMap::new(),
             queue: VecDeque::new(),
@@ -112,7 +115,11 @@ impl<P: Payload> Client<P> {
             out.push(ClientEffect::Detached);
             return;
         }
-        if record.epoch < self.epoch || self.view.is_some_and(|(known, _)| known >= record.generation) {
+        if record.epoch < self.epoch || self.view.is_some_and(|(known, _)| known > record.generation) {
+            return;
+        }
+        let known = self.view.is_some_and(|(known, _)| known == record.generation);
+        if known && !self.refused {
             return;
         }
         self.view = Some((record.generation, record.now.primary));
@@ -130,6 +137,7 @@ impl<P: Payload> Client<P> {
         let session = self.session.map_or(SessionId(1), |(session, _)| session.next());
         self.session = Some((session, primary));
         self.open = false;
+        self.refused = false;
         for request in std::mem::take(&mut self.outstanding).into_values().rev() {
             self.queue.push_front(request);
         }
@@ -151,6 +159,7 @@ impl<P: Payload> Client<P> {
             }
             ToClient::Refused { session, .. } if session == current && from == with => {
                 self.open = false;
+                self.refused = true;
                 out.push(ClientEffect::Fetch);
             }
             ToClient::Welcome { .. } | ToClient::Reply { .. } | ToClient::Refused { .. } => {}

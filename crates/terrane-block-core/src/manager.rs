@@ -7,15 +7,16 @@
 use crate::bugs::Bugs;
 use crate::ids::{CopyId, Generation, Incarnation};
 use crate::record::{InSync, Membership, Record};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the manager last heard from a copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Alive {
     /// The life it is in.
     pub incarnation: Incarnation,
-    /// It restarted, but lost nothing: the machine went on running and no flush failed.
-    pub intact: bool,
+    /// Earlier lives of which nothing is lost: the process restarted, but the machine went on running and no flush
+    /// failed since.
+    pub kept: BTreeSet<Incarnation>,
 }
 
 /// What copies ask of the manager. All but [`Request::Lease`] are compare-and-set on the generation.
@@ -177,10 +178,16 @@ fn survivors(record: &Record, alive: &BTreeMap<CopyId, Alive>, bugs: Bugs) -> Op
         return Some(kept);
     }
     // All restarted. One that lost nothing has every acknowledged write; one that lost its cache may not.
-    let restarted: Option<Vec<(CopyId, Alive)>> =
-        active.in_sync.keys().map(|copy| Some((*copy, *alive.get(copy)?))).collect();
-    let best = |(copy, alive): &(CopyId, Alive)| (alive.intact, *copy == active.primary);
-    let (primary, chosen) = restarted?.into_iter().max_by_key(best)?;
+    let restarted: Option<Vec<(CopyId, bool, &Alive)>> = active
+        .in_sync
+        .iter()
+        .map(|(copy, member)| {
+            let now = alive.get(copy)?;
+            Some((*copy, now.kept.contains(&member.incarnation), now))
+        })
+        .collect();
+    let best = |(copy, kept, _): &(CopyId, bool, &Alive)| (*kept, *copy == active.primary);
+    let (primary, _, chosen) = restarted?.into_iter().max_by_key(best)?;
     let since = active.in_sync.get(&primary)?.since;
     let member = InSync { incarnation: chosen.incarnation, since };
     Some(Membership { primary, in_sync: BTreeMap::from([(primary, member)]), ..active.clone() })
@@ -213,7 +220,7 @@ fn successor(record: &Record, mut now: Membership) -> Record {
         active: false,
         now,
         last_active,
-        confirmed: std::collections::BTreeSet::new(),
+        confirmed: BTreeSet::new(),
         ..record.clone()
     }
 }

@@ -18,6 +18,10 @@ pub struct Register<V: Ord> {
     since_flush: BTreeSet<V>,
     /// All that it may have held since the FLUSH under way began.
     flushing: Option<BTreeSet<V>>,
+    /// Writes that were pending at a loss: their acknowledgement may be from before it.
+    clouded: BTreeSet<V>,
+    /// How often data was lost.
+    losses: u8,
 }
 
 /// An answer that breaks the promise.
@@ -39,7 +43,14 @@ impl<V: Ord + Clone> Register<V> {
     /// Holds `value` since ever.
     pub fn new(value: V) -> Self {
         let settled = BTreeSet::from([value]);
-        Self { since_flush: settled.clone(), settled, pending: BTreeSet::new(), flushing: None }
+        Self {
+            since_flush: settled.clone(),
+            settled,
+            pending: BTreeSet::new(),
+            flushing: None,
+            clouded: BTreeSet::new(),
+            losses: 0,
+        }
     }
 
     /// A write begins. Every write of a register has a value of its own.
@@ -54,19 +65,31 @@ impl<V: Ord + Clone> Register<V> {
     /// A write is acknowledged.
     pub fn acknowledged(&mut self, value: &V) {
         self.pending.remove(value);
-        self.settled = BTreeSet::from([value.clone()]);
+        if !self.clouded.remove(value) {
+            self.settled.clear();
+        }
+        self.settled.insert(value.clone());
     }
 
-    /// A read, during which no write was acknowledged, returned `value`.
+    /// How often data was lost so far: what a read that begins now is judged with.
+    pub fn losses(&self) -> u8 {
+        self.losses
+    }
+
+    /// A read, during which no write was acknowledged, returned `value`. It began when there were so many losses: if
+    /// there was one since, it may have read before it, and says nothing about what is there now.
     ///
     /// # Errors
     /// If it may not be there.
-    pub fn read(&mut self, value: &V) -> Result<(), Broken<V>> {
-        if !self.pending.remove(value) && !self.settled.contains(value) {
+    pub fn read(&mut self, value: &V, losses: u8) -> Result<(), Broken<V>> {
+        if !self.pending.contains(value) && !self.settled.contains(value) {
             let allowed = self.settled.union(&self.pending).cloned().collect();
             return Err(Broken { read: value.clone(), allowed });
         }
-        self.settled = BTreeSet::from([value.clone()]);
+        if losses == self.losses {
+            self.pending.remove(value);
+            self.settled = BTreeSet::from([value.clone()]);
+        }
         Ok(())
     }
 
@@ -82,15 +105,26 @@ impl<V: Ord + Clone> Register<V> {
         }
     }
 
+    /// Whether a copy that has `value` on stable media does not break the last FLUSH's promise.
+    pub fn is_flushed(&self, value: &V) -> bool {
+        self.since_flush.contains(value)
+    }
+
     /// From here on no pending write takes effect any more; those that did are known by reading only.
     pub fn fenced(&mut self) {
         self.settled.append(&mut self.pending);
+        self.clouded.clear();
         self.flushing = None;
     }
 
     /// Every in-sync copy lost unflushed data.
     pub fn lost(&mut self) {
         self.settled.extend(self.since_flush.iter().cloned());
+        if let Some(flushing) = &mut self.flushing {
+            flushing.extend(self.since_flush.iter().cloned());
+        }
+        self.clouded.extend(self.pending.iter().cloned());
+        self.losses = self.losses.wrapping_add(1);
     }
 }
 
@@ -102,19 +136,19 @@ mod tests {
     fn an_acknowledged_write_hides_what_was_before() {
         let mut register = Register::new(0);
         register.write(1);
-        assert_eq!(register.clone().read(&0), Ok(()));
-        assert_eq!(register.clone().read(&1), Ok(()));
+        assert_eq!(register.clone().read(&0, 0), Ok(()));
+        assert_eq!(register.clone().read(&1, 0), Ok(()));
         register.acknowledged(&1);
-        assert_eq!(register.read(&0).map_err(|broken| broken.allowed), Err(vec![1]));
+        assert_eq!(register.read(&0, 0).map_err(|broken| broken.allowed), Err(vec![1]));
     }
 
     #[test]
     fn a_write_seen_once_cannot_be_unseen() {
         let mut register = Register::new(0);
         register.write(1);
-        assert_eq!(register.read(&0), Ok(()));
-        assert_eq!(register.read(&1), Ok(()));
-        assert!(register.read(&0).is_err());
+        assert_eq!(register.read(&0, 0), Ok(()));
+        assert_eq!(register.read(&1, 0), Ok(()));
+        assert!(register.read(&0, 0).is_err());
     }
 
     #[test]
@@ -129,9 +163,9 @@ mod tests {
             }
         }
         register.lost();
-        assert!(register.clone().read(&1).is_err());
-        assert_eq!(register.read(&2), Ok(()));
-        assert!(register.read(&3).is_err());
+        assert!(register.clone().read(&1, 1).is_err());
+        assert_eq!(register.read(&2, 1), Ok(()));
+        assert!(register.read(&3, 1).is_err());
     }
 
     #[test]
@@ -139,7 +173,18 @@ mod tests {
         let mut register = Register::new(0);
         register.write(1);
         register.fenced();
-        assert_eq!(register.read(&0), Ok(()));
-        assert!(register.read(&1).is_err());
+        assert_eq!(register.read(&0, 0), Ok(()));
+        assert!(register.read(&1, 0).is_err());
+    }
+
+    #[test]
+    fn answers_from_before_a_loss_bind_nobody_after_it() {
+        let mut register = Register::new(0);
+        register.write(1);
+        register.lost();
+        register.acknowledged(&1);
+        assert_eq!(register.clone().read(&0, 1), Ok(()));
+        assert_eq!(register.read(&1, 0), Ok(()));
+        assert_eq!(register.read(&0, 1), Ok(()));
     }
 }

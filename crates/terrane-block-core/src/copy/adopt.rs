@@ -79,7 +79,7 @@ impl<P: Payload> State<P> {
         let generation = self.adopted_generation();
         let volatile = &mut self.volatile;
         volatile.known = volatile.known.take().filter(|known| known.generation > generation);
-        volatile.active = false;
+        volatile.active = self.settings.bugs.act_before_confirmation;
         volatile.confirmed = false;
         volatile.inbound = super::Inbound::default();
         volatile.bits.retain(|copy, _| self.durable.bitmaps.contains_key(copy));
@@ -105,7 +105,8 @@ impl<P: Payload> State<P> {
     pub(super) fn ask_activation(&self, out: &mut Effects<P>) {
         let (copy, incarnation) = (self.settings.id, self.volatile.incarnation);
         let generation = self.adopted_generation();
-        if self.ruling().is_some() && !self.volatile.active {
+        let unconfirmed = !self.volatile.active || self.settings.bugs.act_before_confirmation;
+        if self.ruling().is_some() && unconfirmed {
             out.push(Effect::Ask(Request::Activate { copy, incarnation, generation }));
         }
     }
@@ -124,7 +125,8 @@ impl<P: Payload> State<P> {
     }
 
     /// The stamp for a message to a member of the adopted record.
-    pub(super) fn stamp_to(&self, to: CopyId) -> Option<Stamp> {
+    #[must_use]
+    pub fn stamp_to(&self, to: CopyId) -> Option<Stamp> {
         let record = self.durable.record.as_ref()?;
         Some(Stamp {
             generation: record.generation,

@@ -51,9 +51,10 @@ impl Durable {
     }
 
     /// Bitmaps are kept by in-sync copies about absent ones, and start from the whole log: what is not yet flushed
-    /// everywhere may be missing there.
+    /// everywhere may be missing there. A copy that is out of sync keeps those it has: the generation that says so may
+    /// never become active. Whether one is unbroken is for the record to say.
     fn adopt(&mut self, record: Record, settings: &Settings, in_sync: bool) {
-        if !in_sync {
+        if !in_sync && settings.bugs.drop_bitmaps {
             self.bitmaps.clear();
         }
         self.bitmaps.retain(|copy, _| record.now.absent.contains_key(copy));

@@ -30,6 +30,18 @@ pub struct Leases {
 }
 
 impl Leases {
+    /// The latest request that this grantor granted, if its lease is held.
+    #[must_use]
+    pub fn held(&self, grantor: Grantor) -> Option<u64> {
+        self.held.get(&grantor).copied()
+    }
+
+    /// The latest request whose lease lapsed; 0 if none did.
+    #[must_use]
+    pub fn lapsed(&self, grantor: Grantor) -> u64 {
+        self.lapsed.get(&grantor).copied().unwrap_or(0)
+    }
+
     /// Whether this grantor's lease is held.
     #[must_use]
     pub fn holds(&self, grantor: Grantor) -> bool {
@@ -46,13 +58,18 @@ impl<P: Payload> State<P> {
         mine.then_some(record)
     }
 
+    /// Whether the adopted record makes this life of this copy the primary.
+    #[must_use]
+    pub fn rules(&self) -> bool {
+        self.ruling().is_some()
+    }
+
     /// The gate: this copy rules in an active generation, whoever it gave leases to has none any more, and everybody
     /// who could replace it has promised not to.
     #[must_use]
     pub fn may_act(&self) -> bool {
         let Some(record) = self.ruling() else { return false };
-        let active = self.volatile.active || self.settings.bugs.act_before_confirmation;
-        active && self.grants_lapsed() && self.leases_held(record)
+        self.volatile.active && self.grants_lapsed() && self.leases_held(record)
     }
 
     /// Whether every lease that this copy ever gave has lapsed.
@@ -68,6 +85,15 @@ impl<P: Payload> State<P> {
             return wanted.any(|grantor| primary.leases.holds(grantor));
         }
         wanted.all(|grantor| primary.leases.holds(grantor) || bugs.shrink_alone)
+    }
+
+    /// Leases that this primary needs and does not hold.
+    #[must_use]
+    pub fn wanted_leases(&self) -> Vec<Grantor> {
+        let (Some(record), Some(primary)) = (self.ruling(), &self.volatile.primary) else {
+            return Vec::new();
+        };
+        self.grantors(record).filter(|grantor| !primary.leases.holds(*grantor)).collect()
     }
 
     /// Whose leases a primary needs: all of the acknowledgement set, and the manager's if it is alone in sync.

@@ -1,5 +1,6 @@
 //! Following the primary's stream. (Rules 1, 2.)
 
+use super::durable::log_of;
 use super::{Effect, Effects, ReadFor, Source, State, Update};
 use crate::ids::{CopyId, Extent, Generation, Payload};
 use crate::message::{Answer, Body, Message, Stamp};
@@ -106,9 +107,13 @@ impl<P: Payload> State<P> {
         self.answer(seq, Answer::Touched { log, blocks }, out);
     }
 
-    /// The log with what is on its way there.
+    /// The log with what is on its way there, or will be: writes of an earlier primary that are still being applied.
     pub(super) fn touched(&self) -> BTreeSet<u64> {
         let mut log = self.durable.log.clone();
+        if !self.settings.bugs.forget_applies {
+            let extents = self.volatile.applies.iter().map(|apply| apply.extent);
+            log.extend(extents.flat_map(|extent| log_of(extent, &self.settings)));
+        }
         for update in &self.volatile.persisting {
             if let Update::Enter(extents) = update {
                 log.extend(extents);

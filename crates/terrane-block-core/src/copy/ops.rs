@@ -192,8 +192,8 @@ impl<P: Payload> State<P> {
         }
     }
 
-    /// Asks the next copy that may have what is damaged here: in-sync ones that are known to be equal, and the one that
-    /// is to be made equal, whose content is as good as any if nobody else has one.
+    /// Asks the next copy that may have what is damaged here: in-sync ones that are known to be equal, and the
+    /// in-sync one that is to be made equal, whose content is as good as any if nobody else has one.
     fn fetch_elsewhere(&mut self, id: u64, out: &mut Effects<P>) {
         let Some(record) = self.ruling().cloned() else { return };
         let me = self.settings.id;
@@ -206,7 +206,7 @@ impl<P: Payload> State<P> {
         };
         let in_sync = record.now.in_sync.keys().filter(|copy| **copy != me && equal(copy)).copied();
         let target = match kind {
-            Kind::Copy(to) if to != me => Some(to),
+            Kind::Copy(to) if to != me && record.now.in_sync.contains_key(&to) => Some(to),
             _ => None,
         };
         let next = in_sync.chain(target).find(|copy| !tried.contains(copy));

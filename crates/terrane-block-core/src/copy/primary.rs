@@ -207,6 +207,9 @@ impl<P: Payload> State<P> {
         out.push(Effect::Fetch);
         self.volatile.confirmed = false;
         self.ask_activation(out);
+        for sync in self.volatile.primary.iter_mut().flat_map(|primary| primary.syncs.values_mut()) {
+            sync.stuck.clear();
+        }
         if let Some(primary) = &self.volatile.primary {
             for (copy, link) in &primary.links {
                 let Some(stamp) = self.stamp_to(*copy) else { continue };

@@ -132,6 +132,12 @@ impl<P: Payload> State<P> {
         }
     }
 
+    /// Whether a read of this extent would be started if it came now.
+    #[must_use]
+    pub fn would_read(&self, extent: &Extent) -> bool {
+        self.may_act() && self.is_free(extent, true, usize::MAX)
+    }
+
     /// Nothing that overlaps is under way, came earlier, or is suspect.
     fn is_free(&self, extent: &Extent, reads: bool, index: usize) -> bool {
         let Some(primary) = &self.volatile.primary else { return false };

@@ -16,6 +16,8 @@ pub struct Sync {
     pub known: bool,
     /// Blocks still to be copied.
     pub left: BTreeSet<u64>,
+    /// Those of them that nobody could be asked for; tried again when everything is sent again.
+    pub stuck: BTreeSet<u64>,
     /// For a joining copy.
     pub phase: Phase,
 }
@@ -33,7 +35,13 @@ pub enum Phase {
 
 impl Sync {
     pub(super) fn unknown(incarnation: Incarnation) -> Self {
-        Self { incarnation, known: false, left: BTreeSet::new(), phase: Phase::Copying }
+        Self {
+            incarnation,
+            known: false,
+            left: BTreeSet::new(),
+            stuck: BTreeSet::new(),
+            phase: Phase::Copying,
+        }
     }
 
     fn is_equal(&self) -> bool {
@@ -52,6 +60,9 @@ impl<P: Payload> State<P> {
         let bitmap = self.durable.bitmaps.get(&member).into_iter().flatten();
         let bits = self.volatile.bits.get(&member).into_iter().flatten();
         let mut left: BTreeSet<u64> = bitmap.chain(bits).copied().collect();
+        if !settings.bugs.forget_applies {
+            left.extend(self.volatile.applies.iter().flat_map(|apply| apply.extent.blocks()));
+        }
         left.extend(theirs);
         left.extend(blocks);
         if let Some(last) = record.now.absent.get(&member) {
@@ -109,9 +120,10 @@ impl<P: Payload> State<P> {
 
     fn next_copy(&self, to: CopyId) -> Option<u64> {
         let primary = self.volatile.primary.as_ref()?;
-        let left = match primary.syncs.get(&to) {
-            Some(sync) => &sync.left,
-            None => &primary.repairs,
+        let none = BTreeSet::new();
+        let (left, stuck) = match primary.syncs.get(&to) {
+            Some(sync) => (&sync.left, &sync.stuck),
+            None => (&primary.repairs, &none),
         };
         let running = primary.ops.values().filter(|op| op.kind == Kind::Copy(to)).count();
         if running >= self.settings.recopies_max {
@@ -121,7 +133,7 @@ impl<P: Payload> State<P> {
             let extent = Extent::block(*block);
             !primary.ops.values().any(|op| op.extent.overlaps(&extent)) && !self.is_being_written(&extent)
         };
-        left.iter().copied().find(is_free)
+        left.difference(stuck).copied().find(is_free)
     }
 
     pub(super) fn copied(&mut self, to: CopyId, extent: Extent) {
@@ -134,10 +146,11 @@ impl<P: Payload> State<P> {
     }
 
     /// Nobody has an undamaged content: for this copy's own repair there is nothing to do but to answer reads so. What
-    /// another copy lacks stays on its list; it is tried again when a new write or scrubbing made it whole.
+    /// another copy lacks stays on its list and is tried again later: a write may have made it whole.
     pub(super) fn cannot_copy(&mut self, to: CopyId, extent: Extent) {
-        if to == self.settings.id {
-            self.copied(to, extent);
+        match self.volatile.primary.as_mut().and_then(|primary| primary.syncs.get_mut(&to)) {
+            Some(sync) => sync.stuck.extend(extent.blocks()),
+            None => self.copied(to, extent),
         }
     }
 

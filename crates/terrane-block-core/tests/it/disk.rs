@@ -1,0 +1,84 @@
+//! A disk that forgets what was not flushed.
+
+use terrane_block_core::{Content, Extent};
+
+/// One block: what is on stable media, and what was written since, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+struct Block {
+    stable: u8,
+    cached: Vec<u8>,
+}
+
+/// Blocks that hold numbers; 0 is nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Disk(Vec<Block>);
+
+pub(crate) fn content(value: u8) -> Content<u8> {
+    if value == 0 { Content::Zero } else { Content::Data(value) }
+}
+
+pub(crate) fn value(content: &Content<u8>) -> u8 {
+    match content {
+        Content::Zero => 0,
+        Content::Data(value) => *value,
+    }
+}
+
+impl Disk {
+    pub(crate) fn new(blocks: u64) -> Self {
+        Self((0..blocks).map(|_| Block::default()).collect())
+    }
+
+    pub(crate) fn write(&mut self, extent: Extent, content: &Content<u8>) {
+        let block = &mut self.0[extent.start as usize];
+        if block.read() != value(content) || !block.cached.is_empty() {
+            block.cached.push(value(content));
+        }
+        block.cached.dedup();
+    }
+
+    pub(crate) fn read(&self, block: u64) -> u8 {
+        self.0[block as usize].read()
+    }
+
+    pub(crate) fn stable(&self, block: u64) -> u8 {
+        self.0[block as usize].stable
+    }
+
+    /// What a flush that starts now will cover.
+    pub(crate) fn mark(&self) -> Vec<u8> {
+        self.0.iter().map(Block::read).collect()
+    }
+
+    /// A flush that started with this mark is done.
+    pub(crate) fn flushed(&mut self, mark: &[u8]) {
+        for (block, value) in self.0.iter_mut().zip(mark) {
+            block.stable = *value;
+            let keep = block.cached.iter().rposition(|cached| cached == value);
+            block.cached.drain(..keep.map_or(0, |at| at + 1));
+        }
+    }
+
+    /// How many outcomes a power failure may have.
+    pub(crate) fn outcomes(&self) -> usize {
+        self.0.iter().map(|block| block.cached.len() + 1).product()
+    }
+
+    /// The power fails: of each block, what was stable or anything that was on its way there.
+    pub(crate) fn power_fails(&mut self, mut outcome: usize) {
+        for block in &mut self.0 {
+            let choices = block.cached.len() + 1;
+            let choice = outcome % choices;
+            outcome /= choices;
+            block.cached.truncate(choice);
+            block.stable = block.read();
+            block.cached.clear();
+        }
+    }
+}
+
+impl Block {
+    fn read(&self) -> u8 {
+        self.cached.last().copied().unwrap_or(self.stable)
+    }
+}
