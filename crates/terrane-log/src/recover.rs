@@ -5,7 +5,7 @@ use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::error::LogError;
 use crate::frame::{BadHeader, SegmentHeader};
-use crate::position::Position;
+use crate::position::{FRAME_HEADER, Position};
 use crate::reader::{Extent, segment_name};
 use crate::scan::{Chain, Scanner, Step, header_error};
 use crate::spares::Spares;
@@ -183,6 +183,11 @@ impl Opening<'_> {
         if !self.config.bugs.accept_stale_tail && !tail.sealed {
             let len = file.len().map_err(io)?;
             self.erased_bytes += erase(file, u64::from(tail.end), len).map_err(io)?;
+            // Zeros that an earlier attempt wrote and failed to sync are seen here and may be gone with the
+            // power, those of one sector and not of another, and so make a whole of what was torn. Without its
+            // first header nothing behind the tail is ever taken for a part of the log.
+            let header = u64::from(FRAME_HEADER).min(len.saturating_sub(u64::from(tail.end)));
+            file.write_at(&vec![0; header as usize], u64::from(tail.end)).map_err(io)?;
         }
         // After a failed sync the host may hold the last batch in memory, believe it
         // clean, and lose it with the power. Written again, it is dirty again.

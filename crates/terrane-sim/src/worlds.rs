@@ -4,11 +4,13 @@
 //! and a test module `tests/it/NAME.rs` that calls [`crate::runner::assert_holds`],
 //! [`crate::runner::assert_finds_bugs`] and [`crate::runner::assert_repeats`].
 
+mod engine;
 mod keymap;
 mod log;
 mod mirror;
 mod store;
 
+pub use engine::EngineWorld;
 pub use keymap::KeymapWorld;
 pub use log::LogWorld;
 pub use mirror::MirrorWorld;
@@ -19,5 +21,5 @@ use crate::runner::World;
 /// All worlds.
 #[must_use]
 pub fn all() -> Vec<&'static dyn World> {
-    vec![&KeymapWorld, &LogWorld, &MirrorWorld, &StoreWorld]
+    vec![&EngineWorld, &KeymapWorld, &LogWorld, &MirrorWorld, &StoreWorld]
 }
