@@ -33,7 +33,11 @@ pub(crate) fn run(name: &str, length: &Length) -> Result<()> {
     let mut rows = String::new();
     for name in names {
         let started = Instant::now();
-        let what = if name == "fuzz" { fuzz(length)? } else { simulate(name, length)? };
+        let what = match name {
+            "fuzz" => fuzz(length)?,
+            "volumes" => format!("{}; {}", search_volumes()?, simulate("block", length)?),
+            world => simulate(world, length)?,
+        };
         let minutes = started.elapsed().as_secs_f64() / 60.0;
         rows += &format!("| {} | {name} | {what} | {minutes:.1} min | nothing found |\n", date.trim());
     }
@@ -50,6 +54,27 @@ fn simulate(world: &str, length: &Length) -> Result<String> {
             .args(["--first", &first, "--seeds", &seeds]),
     )?;
     Ok(format!("{seeds} from {first}"))
+}
+
+/// The breadth-first searches over the replication core, ten times as many states each as in the test run.
+fn search_volumes() -> Result<String> {
+    let states = "4000000";
+    sh::run(
+        sh::cargo()
+            .args([
+                "test",
+                "--release",
+                "--locked",
+                "--package",
+                "terrane-block-core",
+                "--test",
+                "it",
+                "rules::",
+            ])
+            .args(["--", "--test-threads=1"])
+            .env("TERRANE_SEARCH_STATES", states),
+    )?;
+    Ok(format!("searches of {states} states each"))
 }
 
 /// What makes rustc count the edges that an input takes. These are what cargo-fuzz passes, without its sanitizer,

@@ -234,3 +234,6 @@ fn settle_bugs(mut record: Record, bugs: Bugs) -> Record {
     }
     record
 }
+
+#[cfg(test)]
+mod tests;

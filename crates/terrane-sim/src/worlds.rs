@@ -4,12 +4,14 @@
 //! and a test module `tests/it/NAME.rs` that calls [`crate::runner::assert_holds`],
 //! [`crate::runner::assert_finds_bugs`] and [`crate::runner::assert_repeats`].
 
+mod block;
 mod engine;
 mod keymap;
 mod log;
 mod mirror;
 mod store;
 
+pub use block::BlockWorld;
 pub use engine::EngineWorld;
 pub use keymap::KeymapWorld;
 pub use log::LogWorld;
@@ -21,5 +23,5 @@ use crate::runner::World;
 /// All worlds.
 #[must_use]
 pub fn all() -> Vec<&'static dyn World> {
-    vec![&EngineWorld, &KeymapWorld, &LogWorld, &MirrorWorld, &StoreWorld]
+    vec![&BlockWorld, &EngineWorld, &KeymapWorld, &LogWorld, &MirrorWorld, &StoreWorld]
 }

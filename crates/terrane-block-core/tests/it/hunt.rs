@@ -1,4 +1,4 @@
-//! By hand: one search, chosen by the environment.
+//! A short search of every configuration; by hand: one search, chosen by the environment.
 //!
 //! `CONFIG` names searches, `BUG` a switch, `STATES` how far; `SHOW=1` prints the schedule, `WRITE=DIR` keeps it there
 //! as a trace. `PREFIX=A;B` instead follows the events whose names begin so, and prints what may happen after each.
@@ -33,6 +33,7 @@ fn hunt() {
         };
         println!("FOUND {what} ({})", schedule.len());
         keep(&config, &schedule, &what);
+        assert!(!env("BUG").is_empty(), "{}: {what}", config.name);
     }
 }
 

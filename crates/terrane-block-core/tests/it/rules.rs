@@ -4,6 +4,14 @@ use crate::configs::{AIMED, CONFIGS, Config};
 use crate::search::{Found, search};
 use terrane_block_core::bugs::Bugs;
 
+/// States of each wide search. Together with the aimed ones some more than five million.
+/// `TERRANE_SEARCH_STATES` overrides it for searches by hand (`cargo xtask soak volumes`).
+const STATES: usize = 420_000;
+
+fn states() -> usize {
+    std::env::var("TERRANE_SEARCH_STATES").ok().and_then(|text| text.parse().ok()).unwrap_or(STATES)
+}
+
 fn named(name: &str) -> Config {
     let config = CONFIGS.iter().chain(AIMED).find(|config| config.name == name);
     config.unwrap_or_else(|| panic!("no configuration {name:?}")).clone()
@@ -18,6 +26,41 @@ fn holds(config: &Config, states: usize) {
         let lines: Vec<String> = schedule.iter().map(ToString::to_string).collect();
         panic!("{}: {what}\n{}", config.name, lines.join("\n"));
     }
+}
+
+macro_rules! searches {
+    ($($test:ident $name:literal)*) => {
+        $(
+            #[test]
+            fn $test() {
+                holds(&named($name), states());
+            }
+        )*
+
+        #[test]
+        fn no_search_is_left_out() {
+            let names: Vec<_> = CONFIGS.iter().map(|config| config.name).collect();
+            assert_eq!(names, [$($name),*]);
+        }
+    };
+}
+
+searches! {
+    switch "switch"
+    leases "leases"
+    power "power"
+    restart "restart"
+    blocks "blocks"
+    three "three"
+    three_flush "three-flush"
+    three_equalise "three-equalise"
+    detach "detach"
+    sessions "sessions"
+    disk "disk"
+    fsync "fsync"
+    network "network"
+    three_join "three-join"
+    join_power "join-power"
 }
 
 #[test]
