@@ -1,12 +1,13 @@
 //! Names, numbers and pieces of a stripe.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::hash::Hash;
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident, $letter:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(pub u64);
 
         impl fmt::Debug for $name {
@@ -59,7 +60,7 @@ pub trait Payload: Clone + fmt::Debug + Eq + Ord + Hash {}
 impl<T: Clone + fmt::Debug + Eq + Ord + Hash> Payload for T {}
 
 /// What an extent holds. A TRIM writes `Zero`, and stays one wherever it is copied to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Content<P> {
     /// Nothing: reads as zeros, takes no room.
     Zero,
@@ -68,7 +69,7 @@ pub enum Content<P> {
 }
 
 /// Consecutive blocks of a stripe.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Extent {
     /// The first block.
     pub start: u64,

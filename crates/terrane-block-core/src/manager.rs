@@ -7,10 +7,11 @@
 use crate::bugs::Bugs;
 use crate::ids::{CopyId, Generation, Incarnation};
 use crate::record::{InSync, Membership, Record};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the manager last heard from a copy.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Alive {
     /// The life it is in.
     pub incarnation: Incarnation,
@@ -20,7 +21,7 @@ pub struct Alive {
 }
 
 /// What copies ask of the manager. All but [`Request::Lease`] are compare-and-set on the generation.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Request {
     /// The primary has durably adopted the generation and wants to act in it.
     Activate {

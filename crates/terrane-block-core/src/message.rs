@@ -1,10 +1,11 @@
 //! What copies say to each other, and clients and primaries.
 
 use crate::ids::{AttachmentEpoch, Content, Extent, Generation, Incarnation, LayoutEpoch, SessionId};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// In what world a message was sent, and by whom to whom. Nothing of it may differ from what the receiver has adopted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Stamp {
     /// The sender's generation.
     pub generation: Generation,
@@ -17,7 +18,7 @@ pub struct Stamp {
 }
 
 /// Between copies.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Message<P> {
     /// Primary to mirror: part of a sequence that starts at 1 with every generation.
     Link {
@@ -66,7 +67,7 @@ pub enum Message<P> {
 }
 
 /// What a primary wants of a mirror.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Body<P> {
     /// Which log extents were touched since the last completed FLUSH? Answered by [`Answer::Touched`].
     Query,
@@ -97,7 +98,7 @@ pub enum Body<P> {
 }
 
 /// What a mirror answers.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Answer<P> {
     /// Done.
     Done,
@@ -113,7 +114,7 @@ pub enum Answer<P> {
 }
 
 /// What an application asks of the volume.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Op<P> {
     /// Read.
     Read(Extent),
@@ -135,7 +136,7 @@ impl<P> Op<P> {
 }
 
 /// What it gets.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Outcome<P> {
     /// Written, or flushed.
     Done,
@@ -146,7 +147,7 @@ pub enum Outcome<P> {
 }
 
 /// Client to primary.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ToPrimary<P> {
     /// Opens a session, fencing earlier ones of the attachment.
     Hello {
@@ -171,7 +172,7 @@ pub enum ToPrimary<P> {
 }
 
 /// Primary to client.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ToClient<P> {
     /// The session is open: all older ones are fenced and drained.
     Welcome {

@@ -1,10 +1,11 @@
 //! The manager's record of a stripe: the only truth about who is in sync and which way data flows.
 
 use crate::ids::{AttachmentEpoch, CopyId, Generation, Incarnation, LayoutEpoch};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A copy in sync.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct InSync {
     /// The life of the copy that is in sync; any other is not.
     pub incarnation: Incarnation,
@@ -13,7 +14,7 @@ pub struct InSync {
 }
 
 /// Who holds the stripe, and how.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Membership {
     /// Orders all I/O. In sync.
     pub primary: CopyId,
@@ -47,7 +48,7 @@ impl Membership {
 }
 
 /// The record. Every change but activation and confirmation makes a new generation; all are compare-and-set on it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Record {
     /// Which record this is.
     pub generation: Generation,

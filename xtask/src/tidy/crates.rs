@@ -21,13 +21,17 @@ const FLOORS: &[&str] = &[
     "terrane-auth",
     "terrane-keymap",
     "terrane-block-core",
+    "terrane-block-wire",
     "terrane-block",
     "terrane-objects",
     "terrane-nbd",
     "terrane-device",
     "terrane-s3",
     "terrane-ec2",
+    "terrane-volumes",
+    "terrane-node",
     "terrane-router-model",
+    "terrane-routers-core",
     "terrane-router-drivers",
     "terrane-api",
     "terrane-sim",
@@ -37,7 +41,7 @@ const FLOORS: &[&str] = &[
 
 /// Protocol cores, and the only crates of ours that they may import.
 const CORE_IMPORTS: &[(&str, &[&str])] =
-    &[("terrane-keymap", &["terrane-types"]), ("terrane-block-core", &["terrane-types"])];
+    &[("terrane-keymap", &["terrane-types"]), ("terrane-block-core", &["terrane-types"]), ("terrane-routers-core", &["terrane-types", "terrane-router-model"])];
 
 /// What `cargo metadata` says of one crate of the workspace.
 struct Crate {

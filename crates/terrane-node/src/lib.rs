@@ -1,0 +1,1 @@
+//! The node manager: offers attached volumes as NBD exports and block devices.

@@ -1,0 +1,1 @@
+//! The routers service without I/O: queue, combining, tokens, plans, ageing.

@@ -1,0 +1,1 @@
+//! The volume manager: owns the truth about volumes, stripes, copies and attachments.
