@@ -213,7 +213,9 @@ pub enum ToManager {
         zone: Zone,
         /// A name for people.
         host_name: String,
-        /// Drawn at each start of the process.
+        /// Drawn at each start of the process. A node manager keeps nothing of its sessions: for a new process the manager
+        /// raises the epoch of every attachment of the machine (as a forced detach does, but it stays attached, under the
+        /// same secret) before it sends the orders, so that nothing of the old process lands any more.
         process: u128,
         /// What it serves.
         serving: Vec<(VolumeId, AttachmentEpoch)>,
