@@ -6,7 +6,8 @@ use crate::{sh, tools};
 
 /// Installs real clients and daemons, then runs all tests. The test runner's summary ends the output.
 pub(crate) fn run(args: &[String]) -> Result<()> {
-    tools::ensure_debian_packages()?;
+    tools::ensure_for_tests()?;
+    let kernel = tools::guest_kernel()?;
     let venv = tools::venv("venv", &sh::root().join("xtask/requirements.txt"))?;
 
     let nextest = sh::which("cargo-nextest").is_some();
@@ -29,6 +30,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     runner.args(args).env("TERRANE_TEST_VENV", &venv);
     if let Some(bin) = tools::postgres_bin() {
         runner.env("TERRANE_TEST_POSTGRES_BIN", bin);
+    }
+    if let Some(kernel) = kernel {
+        runner.env("TERRANE_TEST_GUEST_KERNEL", kernel);
     }
     sh::run(&mut runner)
 }

@@ -8,22 +8,45 @@ use anyhow::{Context, Result, bail};
 
 use crate::sh;
 
-/// Debian packages that the tests need, each with a program that shows whether it is there.
-const DEBIAN: &[(&str, &str)] = &[
+/// Debian packages and, for each, a program that shows whether it is there.
+type Packages = &'static [(&'static str, &'static str)];
+
+/// What the tests need.
+const FOR_TESTS: Packages = &[
+    ("busybox-static", "busybox"),
+    ("cpio", "cpio"),
+    ("dosfstools", "mkfs.vfat"),
     ("e2fsprogs", "mkfs.ext4"),
+    ("fdisk", "sfdisk"),
     ("fio", "fio"),
+    ("iproute2", "ip"),
     ("libnbd-bin", "nbdcopy"),
     ("mount", "mount"),
+    ("mtools", "mcopy"),
     ("postgresql", "initdb"),
     ("python3", "python3"),
     ("python3-libnbd", "nbdsh"),
     ("python3-venv", "python3"),
     ("qemu-utils", "qemu-img"),
+    ("qemu-system-x86", "qemu-system-x86_64"),
+    ("syslinux", "syslinux"),
+    ("syslinux-common", "/usr/lib/syslinux/mbr/mbr.bin"),
+    ("util-linux", "nsenter"),
+];
+
+/// The peers of `cargo xtask bench volumes`, and what loads them.
+const FOR_BENCH_VOLUMES: Packages = &[
+    ("fio", "fio"),
+    ("libnbd-bin", "nbdcopy"),
+    ("nbdkit", "nbdkit"),
+    ("python3-libnbd", "nbdsh"),
+    ("qemu-utils", "qemu-nbd"),
 ];
 
 /// Directories in which Debian keeps programs that are not in `PATH`.
 fn find_program(program: &str) -> Option<PathBuf> {
-    sh::which(program).or_else(|| {
+    let beside = ["/usr/sbin", "/sbin"].map(|dir| Path::new(dir).join(program));
+    sh::which(program).or_else(|| beside.into_iter().find(|file| file.is_file())).or_else(|| {
         let mut versions: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
             .into_iter()
             .flatten()
@@ -35,10 +58,20 @@ fn find_program(program: &str) -> Option<PathBuf> {
     })
 }
 
+/// Installs what the tests drive.
+pub(crate) fn ensure_for_tests() -> Result<()> {
+    ensure_packages(FOR_TESTS)
+}
+
+/// Installs what the benchmark of volumes drives.
+pub(crate) fn ensure_for_bench_volumes() -> Result<()> {
+    ensure_packages(FOR_BENCH_VOLUMES)
+}
+
 /// Installs missing Debian packages if we are root on such a system. What stays missing is reported by the
 /// tests that need it: in CI they fail, elsewhere they say what to install.
-pub(crate) fn ensure_debian_packages() -> Result<()> {
-    let missing: Vec<&str> = DEBIAN
+fn ensure_packages(wanted: Packages) -> Result<()> {
+    let missing: Vec<&str> = wanted
         .iter()
         .filter(|(_, program)| find_program(program).is_none())
         .map(|(package, _)| *package)
@@ -46,8 +79,7 @@ pub(crate) fn ensure_debian_packages() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let is_root = sh::output(Command::new("id").arg("-u"))?.trim() == "0";
-    if !is_root || sh::which("apt-get").is_none() {
+    if !can_install()? {
         let names = missing.join(" ");
         if sh::in_ci() {
             bail!("missing: {names}; CI must be able to install them (root on Debian)");
@@ -55,15 +87,83 @@ pub(crate) fn ensure_debian_packages() -> Result<()> {
         eprintln!("xtask: please install: {names}");
         return Ok(());
     }
-    let apt = |args: &[&str]| {
-        sh::run(
-            Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-y"]).args(args),
-        )
+    sh::run(&mut apt(&["update"]))?;
+    for package in missing {
+        install(package)?;
+    }
+    Ok(())
+}
+
+fn can_install() -> Result<bool> {
+    let is_root = sh::output(Command::new("id").arg("-u"))?.trim() == "0";
+    Ok(is_root && sh::which("apt-get").is_some())
+}
+
+fn apt(args: &[&str]) -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-y"]).args(args);
+    command
+}
+
+/// Installs one package without removing another. Where the machine has relatives of it from Debian's backports
+/// (QEMU's parts exclude each other's older versions), it is taken from there, too.
+fn install(package: &str) -> Result<()> {
+    let arguments = ["install", "--no-install-recommends", package];
+    let plan = sh::output(apt(&["--simulate"]).args(arguments))?;
+    if !plan.lines().any(|line| line.starts_with("Remv ")) {
+        return sh::run(apt(&[]).args(arguments));
+    }
+    let release = fs::read_to_string("/etc/os-release")?;
+    let codename = release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .with_context(|| format!("{package} would remove other packages, and this Debian has no codename"))?;
+    let suite = format!("{codename}-backports");
+    let source = format!(
+        "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: {suite}\nComponents: main\n\
+         Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
+    );
+    fs::write(format!("/etc/apt/sources.list.d/{suite}.sources"), source)?;
+    sh::run(&mut apt(&["update"]))?;
+    sh::run(apt(&["--no-remove", "--target-release", &suite]).args(arguments))
+}
+
+/// A Linux kernel with its modules, unpacked from Debian's package and not installed: what the guests of the tests
+/// boot. Returns the directory that has `boot` and `lib`; `None` where there is no way to get one (not in CI).
+pub(crate) fn guest_kernel() -> Result<Option<PathBuf>> {
+    let dir = sh::root().join("target/guest-kernel");
+    if dir.join("boot").is_dir() {
+        return Ok(Some(dir));
+    }
+    if sh::which("apt-get").is_none() {
+        if sh::in_ci() {
+            bail!("no guest kernel; CI must be able to download Debian's");
+        }
+        eprintln!("xtask: no Debian: tests that boot a guest will fail");
+        return Ok(None);
+    }
+    let kernel = "linux-image-cloud-amd64";
+    let depends = || sh::output(Command::new("apt-cache").args(["depends", kernel]));
+    let package = |text: &str| {
+        text.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-").map(str::to_owned))
     };
-    apt(&["update"])?;
-    let mut install = vec!["install", "--no-install-recommends"];
-    install.extend(missing);
-    apt(&install)
+    let mut found = package(&depends()?);
+    if found.is_none() && can_install()? {
+        sh::run(&mut apt(&["update"]))?;
+        found = package(&depends()?);
+    }
+    let version = found.with_context(|| format!("apt knows no {kernel}"))?;
+    let work = sh::root().join("target/guest-kernel.new");
+    drop(fs::remove_dir_all(&work));
+    fs::create_dir_all(&work)?;
+    sh::run(apt(&["download"]).arg(format!("linux-image-{version}")).current_dir(&work))?;
+    for file in fs::read_dir(&work)? {
+        let file = file?.path();
+        sh::run(Command::new("dpkg-deb").arg("--extract").arg(&file).arg(&work))?;
+        fs::remove_file(file)?;
+    }
+    fs::rename(&work, &dir)?;
+    Ok(Some(dir))
 }
 
 /// The directory with PostgreSQL's server programs.

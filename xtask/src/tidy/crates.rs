@@ -13,6 +13,7 @@ use crate::sh;
 /// that knows a higher one cannot be tested, reused or understood alone.
 const FLOORS: &[&str] = &[
     "terrane-bench",
+    "terrane-testbed",
     "terrane-types",
     "terrane-log",
     "terrane-view",
@@ -40,8 +41,11 @@ const FLOORS: &[&str] = &[
 ];
 
 /// Protocol cores, and the only crates of ours that they may import.
-const CORE_IMPORTS: &[(&str, &[&str])] =
-    &[("terrane-keymap", &["terrane-types"]), ("terrane-block-core", &["terrane-types"]), ("terrane-routers-core", &["terrane-types", "terrane-router-model"])];
+const CORE_IMPORTS: &[(&str, &[&str])] = &[
+    ("terrane-keymap", &["terrane-types"]),
+    ("terrane-block-core", &["terrane-types"]),
+    ("terrane-routers-core", &["terrane-types", "terrane-router-model"]),
+];
 
 /// What `cargo metadata` says of one crate of the workspace.
 struct Crate {
