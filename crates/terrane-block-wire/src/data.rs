@@ -10,13 +10,17 @@ pub const BLOCK: usize = 4096;
 /// Bytes of content in one message, at most; what is longer is split by the node manager.
 pub const CONTENT_BYTES_MAX: usize = 1 << 20;
 
-/// Who opened a data connection, told in its hello.
+/// Who opened a connection, told in its handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialer {
     /// A block server; everything between its copies and the receiver's.
     Server(ServerId),
     /// A node manager, for one session of one attachment of one stripe.
     Client(ClientId),
+    /// A node manager, to the manager.
+    Node,
+    /// A manager that wants to know whether a server is there: the handshake is the answer.
+    Manager,
 }
 
 /// One message of the data protocol.
