@@ -5,10 +5,13 @@
 
 mod cluster;
 pub mod fio;
+pub mod guest;
 mod network;
 pub mod postgres;
 pub mod probe;
 mod process;
+mod relay;
+mod up;
 mod volume;
 
 use std::time::{Duration, Instant};
@@ -18,6 +21,8 @@ use anyhow::{Result, ensure};
 pub use cluster::{Cluster, Member, PATIENCE, Plan, aws_environment};
 pub use network::Network;
 pub use process::{Process, output, succeed};
+pub use relay::Relay;
+pub use up::Up;
 pub use volume::{Copy, CopyState, Role, Volume};
 
 /// Waits until a condition holds; an error of the condition ends the waiting.

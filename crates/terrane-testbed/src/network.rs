@@ -50,7 +50,9 @@ impl Network {
         let (space, port, switch) = (self.namespace(member), port(member), self.switch());
         let address = format!("{}/16", self.address(member));
         ip(&["netns", "add", &space])?;
-        ip(&["-n", &space, "link", "add", "uplink", "type", "veth", "peer", "name", &port, "netns", &switch])?;
+        ip(&[
+            "-n", &space, "link", "add", "uplink", "type", "veth", "peer", "name", &port, "netns", &switch,
+        ])?;
         ip(&["-n", &switch, "link", "set", &port, "master", "switch", "up"])?;
         ip(&["-n", &space, "link", "set", "lo", "up"])?;
         // The kernel gives lo all of 127.0.0.0/8.
