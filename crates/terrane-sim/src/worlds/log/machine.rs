@@ -12,8 +12,8 @@ const SEGMENT: u32 = 8 << 10;
 /// Where a segment's first record starts.
 const SEGMENT_HEADER: u32 = 64;
 const RESERVE: u64 = 2 * SEGMENT as u64;
-/// Room for everything.
-pub(in crate::worlds) const AMPLE: u64 = 64 * SEGMENT as u64;
+/// Room for all that a history writes, should its consumer never get to remove anything.
+pub(in crate::worlds) const AMPLE: u64 = 4096 * SEGMENT as u64;
 
 const LENGTHS: [usize; 4] = [24, 100, 600, 2000];
 
