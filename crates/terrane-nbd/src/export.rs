@@ -1,5 +1,6 @@
 //! What is served: the traits between the protocol and whatever holds the blocks.
 
+use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -150,6 +151,12 @@ pub trait Export: Send + Sync {
         _max_extents: usize,
     ) -> Result<Vec<Extent>, NbdError> {
         Ok(vec![Extent { len, kind: ExtentKind::Data }])
+    }
+
+    /// Called once for each connection that begins to use the export. What it returns is dropped when the connection
+    /// has ended, after the last of its requests.
+    fn enter(self: Arc<Self>) -> Box<dyn Any + Send + Sync> {
+        Box::new(())
     }
 
     /// Returns when the export has gone away (detached). Connections then answer what is in flight, refuse

@@ -130,8 +130,9 @@ impl<'a> Negotiation<'a> {
         };
         let Some(agreement) = self.handshake.found(lookup)? else { return Ok(None) };
         let Some(permit) = self.permit.take() else { return Ok(None) };
+        let presence = export.clone().enter();
         let target = Target { export, size: info.size, style: agreement.style };
         let input = std::mem::take(&mut self.input);
-        Ok(Some(Box::new(Session { target, info, agreement, input, permit })))
+        Ok(Some(Box::new(Session { target, info, agreement, input, permit, presence })))
     }
 }

@@ -3,6 +3,7 @@
 //! Requests run concurrently and are answered as they finish. A request counts against the connection's
 //! bounds until its reply has been written, so a client that does not read its replies is not read from.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -39,6 +40,8 @@ pub(super) struct Session {
     pub(super) input: BytesMut,
     /// Place among the server's connections.
     pub(super) permit: OwnedSemaphorePermit,
+    /// What the export wants kept as long as the connection lasts.
+    pub(super) presence: Box<dyn Any + Send + Sync>,
 }
 
 /// A connection at its end.
@@ -59,7 +62,7 @@ pub(super) async fn transmit<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Session { target, info, agreement, input, permit } = session;
+    let Session { target, info, agreement, input, permit, presence } = session;
     let export = target.export.clone();
     let mut leave = pin!(async {
         tokio::select! {
@@ -81,7 +84,7 @@ where
         failure: None,
     };
     poll_fn(|cx| transmission.poll(cx, leave.as_mut())).await;
-    drop(permit);
+    drop((permit, presence));
     let at_end = transmission.failure.is_some() || transmission.receiving == Receiving::AtEnd;
     let result = transmission.failure.map_or(Ok(()), Err);
     Ended { stream: transmission.stream, result, at_end }
