@@ -2,13 +2,39 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 
 /// What went wrong while an answer was streamed; the connection is cut.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a request's body was not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("the body is longer than {0} bytes")]
+    TooLong(usize),
+    #[error("the body did not arrive within {} s", .0.as_secs())]
+    TooSlow(Duration),
+    #[error("the body ended early: {0}")]
+    Incomplete(BodyError),
+}
+
+/// Reads the whole body of a request, which is short and comes soon.
+pub(crate) async fn read_whole<B>(body: B, bytes_max: usize, patience: Duration) -> Result<Bytes, ReadError>
+where
+    B: http_body::Body<Data = Bytes> + Send,
+    B::Error: Into<BodyError>,
+{
+    match tokio::time::timeout(patience, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ReadError::TooLong(bytes_max)),
+        Ok(Err(error)) => Err(ReadError::Incomplete(error)),
+        Err(_) => Err(ReadError::TooSlow(patience)),
+    }
+}
 
 /// The body of an answer. An enum, so that S3's bodies are not boxed on their way.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::{Request, header};
+use http::{Method, Request, header};
 use terrane_auth::sigv4;
 
 /// A family of protocols behind the front door.
@@ -16,7 +16,7 @@ pub(crate) enum Family {
     LookingGlass,
     /// STS.
     Sts,
-    /// EC2.
+    /// EC2: signed for `ec2`, or a call of a query protocol that is not signed at all.
     Ec2,
     /// EBS direct APIs.
     Ebs,
@@ -29,6 +29,9 @@ pub(crate) enum Family {
 pub(crate) fn family<B>(request: &Request<B>, domains: &[String]) -> Family {
     let service = sigv4::service_of(request.into());
     if !is_bucket_host(request, domains) {
+        if service.is_none() && is_query_call(request) {
+            return Family::Ec2;
+        }
         let path = request.uri().path();
         if path == "/_terrane" || path.starts_with("/_terrane/") {
             return Family::Native;
@@ -46,6 +49,26 @@ pub(crate) fn family<B>(request: &Request<B>, domains: &[String]) -> Family {
             "ebs" => Family::Ebs,
             _ => Family::Unknown(service.into_owned()),
         },
+    }
+}
+
+/// Whether this is a call of EC2's protocol, going by its form. S3 has nothing of that form under `/`: no POST at
+/// all, and no parameter `Action`.
+fn is_query_call<B>(request: &Request<B>) -> bool {
+    if request.uri().path() != "/" {
+        return false;
+    }
+    let kind =
+        request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let is_form = kind
+        .split(';')
+        .next()
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"));
+    let query = request.uri().query().unwrap_or_default();
+    match *request.method() {
+        Method::POST => is_form,
+        Method::GET => query.split('&').any(|parameter| parameter.starts_with("Action=")),
+        _ => false,
     }
 }
 
@@ -101,8 +124,25 @@ mod tests {
     fn unsigned_and_version_2_are_s3() {
         let plain = Request::get("/bucket/key").body(()).unwrap();
         assert_eq!(family(&plain, &[]), Family::S3);
+        let list = Request::get("/?prefix=Action=x").body(()).unwrap();
+        assert_eq!(family(&list, &[]), Family::S3);
         let v2 = Request::get("/bucket/key?AWSAccessKeyId=A&Signature=B&Expires=1").body(()).unwrap();
         assert_eq!(family(&v2, &[]), Family::S3);
+    }
+
+    #[test]
+    fn unsigned_calls_of_a_query_protocol_are_ec2s() {
+        let form = |path| {
+            let kind = "application/x-www-form-urlencoded; charset=utf-8";
+            Request::post(path).header("content-type", kind).body(()).unwrap()
+        };
+        assert_eq!(family(&form("/"), &[]), Family::Ec2);
+        assert_eq!(family(&form("/bucket"), &[]), Family::S3);
+        let get = Request::get("/?Action=DescribeVolumes&Version=2016-11-15").body(()).unwrap();
+        assert_eq!(family(&get, &[]), Family::Ec2);
+        let mut to_bucket = form("/");
+        to_bucket.headers_mut().insert("host", "b.s3.example.org".parse().unwrap());
+        assert_eq!(family(&to_bucket, &["s3.example.org".to_owned()]), Family::S3);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use terrane_telemetry::audit::{AuditEvent, AuditLog};
 
 use crate::body::Body;
 use crate::dispatch::{Family, family};
+use crate::ec2::{Ec2Call, Ec2Door};
 use crate::metrics::{Answer, FrontMetrics, Protocol};
 use crate::native::{Native, NativeCall};
 use crate::server::{Handler, Peer};
@@ -26,6 +27,8 @@ pub struct FrontDoor {
     pub native: Native,
     /// STS.
     pub sts: Sts,
+    /// EC2, where volumes are offered.
+    pub ec2: Option<Ec2Door>,
     /// Where mutating calls are written down.
     pub audit: AuditLog,
     /// Metrics.
@@ -60,6 +63,11 @@ impl FrontDoor {
                 (Protocol::native, response.map(Body::from))
             }
             Family::Sts => (Protocol::sts, self.sts.handle(&id.0, request).await),
+            Family::Ec2 if let Some(ec2) = &self.ec2 => {
+                let response = ec2.handle(&id.0, peer, request).await;
+                self.audit_ec2(peer, &id, &response);
+                (Protocol::ec2, response)
+            }
             other => (Protocol::other, not_offered(&other, &id)),
         };
         if let Ok(value) = HeaderValue::from_str(&id.0) {
@@ -91,6 +99,22 @@ impl FrontDoor {
             resource: resource.into_iter().flatten().collect::<Vec<_>>().join("/"),
             status: response.status().as_u16(),
             error: None,
+        });
+    }
+
+    fn audit_ec2(&self, peer: Peer, id: &RequestId, response: &Response<Body>) {
+        let call = response.extensions().get::<Ec2Call>().cloned().unwrap_or_default();
+        let Some(action) = call.action.filter(|_| call.mutates) else { return };
+        self.audit.record(AuditEvent {
+            time: jiff::Timestamp::now().to_string(),
+            request_id: id.0.to_string(),
+            account: call.account,
+            principal: call.principal,
+            source: Some(peer.address.ip().to_string()),
+            action: format!("ec2:{action}"),
+            resource: call.resource,
+            status: response.status().as_u16(),
+            error: call.error.map(str::to_owned),
         });
     }
 
@@ -140,7 +164,7 @@ fn not_offered(family: &Family, id: &RequestId) -> Response<Body> {
         ),
         Family::Unknown(service) => {
             let message = format!(
-                "The request is signed for the service {service:?}. This endpoint serves s3, sts and terrane."
+                "The request is signed for the service {service:?}. This endpoint serves s3, ec2, sts and terrane."
             );
             xml::query_error(StatusCode::FORBIDDEN, "SignatureDoesNotMatch", &message, &id.0)
         }

@@ -2,6 +2,7 @@
 
 mod body;
 mod dispatch;
+mod ec2;
 mod extract;
 mod front;
 mod gate;
@@ -14,6 +15,7 @@ mod tls;
 mod xml;
 
 pub use body::{Body, BodyError};
+pub use ec2::Ec2Door;
 pub use front::FrontDoor;
 pub use gate::AuthGate;
 pub use metrics::FrontMetrics;

@@ -26,14 +26,14 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt as _, Limited};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 use terrane_auth::sigv4::{self, Payload};
 use terrane_auth::{AuthError, Principal};
 use tower::ServiceExt as _;
 
 use self::call::{Call, Note};
+use crate::body::{BodyError, ReadError, read_whole};
 use crate::problem::Problem;
 use crate::server::Peer;
 
@@ -106,7 +106,7 @@ impl Native {
     pub(crate) async fn handle<B>(&self, id: &str, peer: Peer, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B::Error: Into<BodyError>,
     {
         let note = Arc::new(Note::default());
         let mut response = match self.answer(peer, request, &note).await {
@@ -132,7 +132,7 @@ impl Native {
     ) -> Result<Response<Body>, Problem>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B::Error: Into<BodyError>,
     {
         if system::is_open(request.uri().path()) {
             return Ok(route(&self.open, request.map(|_| Body::empty())).await);
@@ -175,22 +175,16 @@ async fn route(router: &Router, request: Request<Body>) -> Response<Body> {
 async fn read<B>(body: B) -> Result<Bytes, Problem>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<BodyError>,
 {
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Problem::new(
-            http::StatusCode::PAYLOAD_TOO_LARGE,
-            "body-too-large",
-            format!("the body is longer than {BODY_BYTES_MAX} bytes"),
-        )),
-        Ok(Err(error)) => Err(Problem::bad_request(format!("the body ended early: {error}"))),
-        Err(_) => Err(Problem::new(
-            http::StatusCode::REQUEST_TIMEOUT,
-            "body-too-slow",
-            format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()),
-        )),
-    }
+    read_whole(body, BODY_BYTES_MAX, BODY_TIMEOUT).await.map_err(|error| {
+        let (status, code) = match error {
+            ReadError::TooLong(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large"),
+            ReadError::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body-too-slow"),
+            ReadError::Incomplete(_) => (StatusCode::BAD_REQUEST, "bad-request"),
+        };
+        Problem::new(status, code, error.to_string())
+    })
 }
 
 /// An error that is not yet a document of ours.

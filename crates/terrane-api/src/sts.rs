@@ -5,11 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
 use sha2::{Digest as _, Sha256};
 use terrane_auth::{Auth, AuthError, Identity, Principal};
 
-use crate::body::Body;
+use crate::body::{Body, BodyError, read_whole};
 use crate::xml;
 
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -33,7 +32,7 @@ impl Sts {
     pub(crate) async fn handle<B>(&self, id: &str, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B::Error: Into<BodyError>,
     {
         match self.answer(request).await {
             Ok(identity) => xml::answer(StatusCode::OK, caller_identity(&identity, id)),
@@ -44,19 +43,12 @@ impl Sts {
     async fn answer<B>(&self, request: Request<B>) -> Result<Identity, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B::Error: Into<BodyError>,
     {
         const BAD: StatusCode = StatusCode::BAD_REQUEST;
         let (parts, body) = request.into_parts();
-        let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
-        let Ok(Ok(body)) = body else {
-            return Err(Refusal(
-                BAD,
-                "MalformedQueryString",
-                "The body is too long, too slow or incomplete.".into(),
-            ));
-        };
-        let body = body.to_bytes();
+        let body = read_whole(body, BODY_BYTES_MAX, BODY_TIMEOUT).await;
+        let body = body.map_err(|error| Refusal(BAD, "MalformedQueryString", error.to_string().into()))?;
         let digest: [u8; 32] = Sha256::digest(&body).into();
         let sender = self.auth.authenticate((&parts).into(), "sts", Some(&digest), SystemTime::now());
         let sender = sender.await.map_err(refusal)?;

@@ -12,7 +12,7 @@ mod schema;
 
 use std::net::IpAddr;
 
-use terrane_types::AccountId;
+use terrane_types::{AccountId, InstanceId, SnapshotId, VolumeId};
 
 pub use actions::{Access, Action, On, all as all_actions, find as find_action};
 pub(crate) use engine::AccountPolicies;
@@ -57,6 +57,27 @@ pub enum Target<'a> {
     },
     /// The installation: queues, workers, other accounts. Owned by the root account.
     Installation,
+    /// A volume, by its identifier.
+    Volume(&'a str),
+    /// A snapshot, by its identifier.
+    Snapshot(&'a str),
+    /// An instance, by its identifier.
+    Instance(&'a str),
+}
+
+impl<'a> Target<'a> {
+    /// What an identifier of EC2 names: `vol-…`, `snap-…` or `i-…`, well formed or not.
+    pub fn of_id(id: &'a str) -> Option<Self> {
+        if id.starts_with(VolumeId::PREFIX) {
+            Some(Self::Volume(id))
+        } else if id.starts_with(SnapshotId::PREFIX) {
+            Some(Self::Snapshot(id))
+        } else if id.starts_with(InstanceId::PREFIX) {
+            Some(Self::Instance(id))
+        } else {
+            None
+        }
+    }
 }
 
 /// What a resource's owner said on the resource itself.

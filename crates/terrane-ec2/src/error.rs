@@ -35,7 +35,11 @@ impl Ec2Error {
     pub fn status(&self) -> StatusCode {
         match self.code {
             "AuthFailure" => StatusCode::UNAUTHORIZED,
-            "UnauthorizedOperation" | "Blocked" | "OptInRequired" => StatusCode::FORBIDDEN,
+            "UnauthorizedOperation"
+            | "Blocked"
+            | "OptInRequired"
+            | "MissingAuthenticationToken"
+            | "SignatureDoesNotMatch" => StatusCode::FORBIDDEN,
             "DryRunOperation" => StatusCode::PRECONDITION_FAILED,
             "InternalError" | "InsufficientVolumeCapacity" => StatusCode::INTERNAL_SERVER_ERROR,
             "RequestLimitExceeded" | "ServiceUnavailable" | "Unavailable" => StatusCode::SERVICE_UNAVAILABLE,

@@ -146,6 +146,23 @@ impl Node {
         self.optional(name)?.ok_or_else(|| self.missing(name))
     }
 
+    /// The values of all parameters in here whose name ends in `Id`, and of the members of such lists, in the
+    /// order of their names.
+    pub(crate) fn identifiers(&self) -> Vec<&str> {
+        let mut found = Vec::new();
+        self.collect_identifiers(false, &mut found);
+        found
+    }
+
+    /// No deeper than [`DEPTH_MAX`].
+    fn collect_identifiers<'a>(&'a self, named: bool, found: &mut Vec<&'a str>) {
+        found.extend(self.value.as_deref().filter(|_| named));
+        for (step, child) in &self.children {
+            let member = named && step.bytes().all(|b| b.is_ascii_digit());
+            child.collect_identifiers(member || step.ends_with("Id"), found);
+        }
+    }
+
     fn missing(&self, name: &str) -> Ec2Error {
         match self.path.as_str() {
             "" => Ec2Error::missing(name),

@@ -79,6 +79,11 @@ impl Call {
         self.action
     }
 
+    /// The identifiers of resources that the call names, as they were sent: what policies are asked about.
+    pub fn resources(&self) -> Vec<&str> {
+        self.form.parameters.identifiers()
+    }
+
     /// Whether the call could change anything, going by its name.
     pub fn mutates(&self) -> bool {
         !["Describe", "Get", "List", "Search"].iter().any(|reading| self.action.starts_with(reading))
@@ -100,9 +105,12 @@ impl Ec2 {
         }
     }
 
-    /// The answer that says why not: also for errors from before there was a call.
+    /// The answer that says why not: also for errors from before there was a call. The error itself is among the
+    /// answer's extensions, for whoever keeps records.
     pub fn refuse(error: &Ec2Error, request_id: &str) -> Response<Bytes> {
-        respond(error.status(), Xml::refusal(error, request_id))
+        let mut response = respond(error.status(), Xml::refusal(error, request_id));
+        response.extensions_mut().insert(error.clone());
+        response
     }
 }
 

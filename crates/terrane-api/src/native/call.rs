@@ -70,6 +70,7 @@ impl Call {
             call.resource = match target {
                 Target::Bucket(bucket) => bucket.to_owned(),
                 Target::Object { bucket, key } => format!("{bucket}/{key}"),
+                Target::Volume(id) | Target::Snapshot(id) | Target::Instance(id) => id.to_owned(),
                 Target::Account => format!("account {owner}"),
                 _ => "installation".to_owned(),
             };

@@ -9,10 +9,12 @@ use http::Method;
 use serde_json::Value;
 use tempfile::TempDir;
 use terrane_api::{
-    App, AuthGate, FrontDoor, FrontMetrics, Installation, Native, Server, ServerConfig, Sts, Tls,
+    App, AuthGate, Ec2Door, FrontDoor, FrontMetrics, Installation, Native, Server, ServerConfig, Sts, Tls,
 };
 use terrane_auth::sigv4::{Body, Signer};
 use terrane_auth::{Auth, AuthConfig, KeyService, NewAccessKey, Secret};
+use terrane_ec2::model::{Model, Pace};
+use terrane_ec2::{Ec2, Ec2Config};
 use terrane_objects::model::ModelStore;
 use terrane_s3::{S3Config, S3Front};
 use terrane_store::Store;
@@ -36,6 +38,7 @@ pub(crate) struct Fixture {
     pub(crate) health: HealthRegistry,
     pub(crate) history: History,
     pub(crate) metrics: Metrics,
+    pub(crate) volumes: Arc<Model>,
     pub(crate) http: reqwest::Client,
     pub(crate) dir: TempDir,
 }
@@ -61,6 +64,7 @@ impl Fixture {
         let gate = Arc::new(AuthGate(auth.clone()));
         let s3 = metrics.with(|registry| S3Front::new(objects.clone(), gate, s3_config, registry)).unwrap();
         let closing = CancellationToken::new();
+        let volumes = Arc::new(Model::new(&Region::us_east_1(), Pace::AtOnce));
         let native = Native::new(App {
             auth: auth.clone(),
             objects,
@@ -76,6 +80,7 @@ impl Fixture {
             s3,
             native,
             sts: Sts::new(auth.clone()),
+            ec2: Some(Ec2Door::new(auth.clone(), ec2(&volumes))),
             audit: audit.clone(),
             metrics: front_metrics.clone(),
             domains: vec![DOMAIN.to_owned()],
@@ -85,7 +90,7 @@ impl Fixture {
         // Fails only if another test did it before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { server, closing, auth, root, audit, health, history, metrics, http, dir }
+        Self { server, closing, auth, root, audit, health, history, metrics, volumes, http, dir }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -119,8 +124,13 @@ impl Fixture {
         body: &[u8],
     ) -> reqwest::Response {
         let mut request = http::Request::builder().method(method).uri(self.url(path));
-        if !body.is_empty() && body[0] == b'{' {
-            request = request.header("content-type", "application/json");
+        let kind = match body.first() {
+            Some(b'{') => Some("application/json"),
+            Some(b'A') if body.starts_with(b"Action=") => Some("application/x-www-form-urlencoded"),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            request = request.header("content-type", kind);
         }
         let (mut parts, body) = request.body(body.to_vec()).unwrap().into_parts();
         signer.sign(&mut parts, Body::Bytes(&body), SystemTime::now()).unwrap();
@@ -171,6 +181,12 @@ fn installation(dir: &Path) -> Installation {
         backup_dir: dir.join("backups"),
         started: Instant::now(),
     }
+}
+
+fn ec2(volumes: &Arc<Model>) -> Ec2 {
+    let config =
+        Ec2Config { region: Region::us_east_1(), endpoint: "127.0.0.1".to_owned(), attachments_max: 128 };
+    Ec2::new(volumes.clone(), config)
 }
 
 /// An answer that has arrived.

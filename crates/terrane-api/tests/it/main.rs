@@ -3,6 +3,7 @@
 
 mod bounds;
 mod door;
+mod ec2;
 mod fixture;
 mod https;
 mod native;

@@ -23,12 +23,37 @@ pub enum On {
     Object,
     /// [`super::Target::Installation`].
     Installation,
+    /// [`super::Target::Volume`].
+    Volume,
+    /// [`super::Target::Snapshot`].
+    Snapshot,
+    /// Both of [`super::Target::Volume`] and [`super::Target::Instance`], asked for each.
+    VolumeAndInstance,
+    /// Each of the resources that are tagged: [`super::Target::Volume`], [`super::Target::Instance`],
+    /// [`super::Target::Snapshot`].
+    Tagged,
+}
+
+impl On {
+    /// The kinds of entities of the schema that it stands for.
+    pub fn kinds(self) -> &'static [&'static str] {
+        match self {
+            Self::Account => &["Account"],
+            Self::Bucket => &["Bucket"],
+            Self::Object => &["Object"],
+            Self::Installation => &["Installation"],
+            Self::Volume => &["Volume"],
+            Self::Snapshot => &["Snapshot"],
+            Self::VolumeAndInstance => &["Volume", "Instance"],
+            Self::Tagged => &["Volume", "Instance", "Snapshot"],
+        }
+    }
 }
 
 /// One action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Action {
-    /// `s3:PutObject`: the service and, for S3, the name that IAM gives it.
+    /// `s3:PutObject`: the service and, for S3 and EC2, the name that IAM gives it.
     pub name: &'static str,
     /// What it does at most.
     pub access: Access,
@@ -88,6 +113,45 @@ const GROUPS: &[Group] = &[
         On::Object,
         "PutObjectAcl PutObjectVersionAcl PutObjectRetention PutObjectLegalHold BypassGovernanceRetention",
     ),
+    // As with IAM, what describes is asked for the account as a whole.
+    Group(
+        "ec2",
+        Read,
+        On::Account,
+        "DescribeVolumes DescribeVolumesModifications DescribeVolumeStatus DescribeVolumeAttribute \
+         ListVolumesInRecycleBin DescribeSnapshots DescribeSnapshotAttribute DescribeSnapshotTierStatus \
+         DescribeFastSnapshotRestores DescribeLockedSnapshots ListSnapshotsInRecycleBin DescribeTags \
+         DescribeAvailabilityZones DescribeRegions DescribeAccountAttributes GetEbsEncryptionByDefault \
+         DescribeInstances DescribeInstanceStatus DescribeInstanceAttribute DescribeInstanceTypes \
+         DescribeInstanceTypeOfferings",
+    ),
+    Group("ec2", Write, On::Account, "CreateVolume RunInstances"),
+    Group(
+        "ec2",
+        Write,
+        On::Volume,
+        "DeleteVolume ModifyVolume CopyVolumes RestoreVolumeFromRecycleBin EnableVolumeIO CreateSnapshot \
+         CreateSnapshots",
+    ),
+    Group("ec2", Admin, On::Volume, "ModifyVolumeAttribute"),
+    Group("ec2", Write, On::VolumeAndInstance, "AttachVolume DetachVolume"),
+    Group("ec2", Write, On::Tagged, "CreateTags DeleteTags"),
+    Group("ec2", Write, On::Snapshot, "DeleteSnapshot CopySnapshot RestoreSnapshotFromRecycleBin"),
+    Group(
+        "ec2",
+        Admin,
+        On::Snapshot,
+        "ModifySnapshotAttribute ResetSnapshotAttribute ModifySnapshotTier RestoreSnapshotTier LockSnapshot \
+         UnlockSnapshot EnableFastSnapshotRestores",
+    ),
+    Group(
+        "ec2",
+        Admin,
+        On::Account,
+        "EnableEbsEncryptionByDefault DisableEbsEncryptionByDefault EnableSnapshotBlockPublicAccess",
+    ),
+    // Whoever knows an attachment's address reads and writes the volume.
+    Group("terrane", Write, On::Volume, "UseVolume"),
     Group(
         "terrane",
         Read,
@@ -107,13 +171,14 @@ const GROUPS: &[Group] = &[
         "terrane",
         Read,
         On::Installation,
-        "ListAccounts GetStatus ListDrives ListQueues GetMetrics ReadAuditLog CheckStore",
+        "ListAccounts GetStatus ListDrives ListServers ListQueues GetMetrics ReadAuditLog CheckStore",
     ),
     Group(
         "terrane",
         Admin,
         On::Installation,
-        "CreateAccount UpdateAccount DeleteAccount ControlDrives ControlQueues RotateKeys BackupStore",
+        "CreateAccount UpdateAccount DeleteAccount ControlDrives ControlServers ControlQueues DeclareLost RotateKeys \
+         BackupStore",
     ),
 ];
 

@@ -120,8 +120,19 @@ static AUTHORIZER: LazyLock<Authorizer> = LazyLock::new(Authorizer::new);
 
 fn uid(kind: &'static str, id: &str) -> EntityUid {
     static KINDS: LazyLock<HashMap<&'static str, EntityTypeName>> = LazyLock::new(|| {
-        let kinds = ["User", "Action", "ManagedPolicy", "Account", "Installation", "Bucket", "Object"];
-        kinds.into_iter().map(|kind| (kind, kind.parse().expect("an identifier"))).collect()
+        const KINDS: [&str; 10] = [
+            "User",
+            "Action",
+            "ManagedPolicy",
+            "Account",
+            "Installation",
+            "Bucket",
+            "Object",
+            "Volume",
+            "Snapshot",
+            "Instance",
+        ];
+        KINDS.into_iter().map(|kind| (kind, kind.parse().expect("an identifier"))).collect()
     });
     EntityUid::from_type_name_and_id(KINDS[kind].clone(), EntityId::new(id))
 }
@@ -140,7 +151,14 @@ fn resource_entities(resource: &Resource<'_>) -> (Thing, Option<Thing>) {
         let attributes = HashMap::from([owner, ("name".to_owned(), text(name))]);
         (uid("Bucket", name), attributes, HashSet::new())
     };
+    let plain = |kind, id: &str, owner| {
+        let attributes = HashMap::from([owner, ("id".to_owned(), text(id))]);
+        ((uid(kind, id), attributes, HashSet::new()), None)
+    };
     match resource.target {
+        Target::Volume(id) => plain("Volume", id, owner),
+        Target::Snapshot(id) => plain("Snapshot", id, owner),
+        Target::Instance(id) => plain("Instance", id, owner),
         Target::Account => {
             ((uid("Account", resource.owner.as_str()), HashMap::from([owner]), HashSet::new()), None)
         }

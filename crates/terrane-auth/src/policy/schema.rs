@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use cedar_policy::{PolicySet, Schema, ValidationMode, Validator};
 
-use super::actions::{self, Access, On};
+use super::actions::{self, Access};
 
 /// Longest text of one policy, bytes.
 pub(crate) const TEXT_BYTES_MAX: usize = 20 * 1024;
@@ -27,6 +27,10 @@ entity Installation { owner: String };
 entity Bucket { owner: String, name: String };
 // An object: Object::"bucket/key".
 entity Object in [Bucket] { owner: String, bucket: String, key: String };
+// Volumes, snapshots and instances, by identifier: Volume::"vol-0123456789abcdef0".
+entity Volume { owner: String, id: String };
+entity Snapshot { owner: String, id: String };
+entity Instance { owner: String, id: String };
 
 type Circumstances = { now: datetime, secure_transport: Bool, source_ip?: ipaddr };
 "#;
@@ -60,15 +64,10 @@ pub fn schema_text() -> &'static str {
             quoted(&groups)
         );
         for action in actions::all() {
-            let on = match action.on {
-                On::Account => "Account",
-                On::Bucket => "Bucket",
-                On::Object => "Object",
-                On::Installation => "Installation",
-            };
+            let on = action.on.kinds().join(", ");
             _ = writeln!(
                 text,
-                "action \"{}\" in [{}] appliesTo {{ principal: User, resource: {on}, context: Circumstances }};",
+                "action \"{}\" in [{}] appliesTo {{ principal: User, resource: [{on}], context: Circumstances }};",
                 action.name,
                 quoted(&groups_of(action))
             );
@@ -130,6 +129,8 @@ mod tests {
                forbid (principal, action in Action::"write", resource)
                unless { context has source_ip && context.source_ip.isInRange(ip("10.0.0.0/8")) };"#,
             r#"permit (principal, action, resource) when { context.now < datetime("2030-01-01") };"#,
+            r#"permit (principal, action == Action::"ec2:AttachVolume", resource == Volume::"vol-12345678");
+               permit (principal, action == Action::"ec2:AttachVolume", resource is Instance);"#,
         ] {
             validate(text).unwrap();
         }

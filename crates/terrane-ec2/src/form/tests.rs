@@ -181,3 +181,11 @@ proptest! {
         prop_assert_eq!(all.names, names);
     }
 }
+
+#[test]
+fn identifiers_are_found_wherever_they_are() {
+    let body = "Action=A&VolumeId=vol-1&ResourceId.2=i-2&ResourceId.1=vol-2&InstanceSpecification.InstanceId=i-1\
+                &SourceSnapshotId=snap-1&Tag.1.Key=Id&Filter.1.Value.1=vol-9&ResourceId.1.x=no&ClientToken=vol-8";
+    let form = Form::parse(None, body.as_bytes()).unwrap();
+    assert_eq!(form.parameters.identifiers(), ["i-1", "vol-2", "i-2", "snap-1", "vol-1"]);
+}

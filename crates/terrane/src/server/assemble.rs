@@ -144,6 +144,7 @@ impl Start<'_> {
             s3,
             native,
             sts: Sts::new(auth.clone()),
+            ec2: None,
             audit: watch.audit.clone(),
             metrics: watch.metrics.with(FrontMetrics::register),
             domains: config.listen.domains.clone(),

@@ -62,19 +62,44 @@ fn a_fresh_user_may_nothing_and_managed_policies_give_what_they_say() {
     let full = |action, target| ask_in(&none, &full, "alice", action, target, &context());
     let read = |action, target| ask_in(&none, &read, "alice", action, target, &context());
     for action in actions::all() {
-        let target = match action.on {
-            actions::On::Account => Target::Account,
-            actions::On::Bucket => Target::Bucket("photos"),
-            actions::On::Object => KEY,
-            actions::On::Installation => Target::Installation,
-        };
-        assert_eq!(full(action.name, target), permitted(&["managed/full-access"]), "{}", action.name);
-        let reads = action.access == actions::Access::Read;
-        let expected = if reads { permitted(&["managed/read-only"]) } else { Verdict::Silent };
-        assert_eq!(read(action.name, target), expected, "{}", action.name);
+        for target in action.on.kinds().iter().copied().map(target_of) {
+            assert_eq!(full(action.name, target), permitted(&["managed/full-access"]), "{}", action.name);
+            let reads = action.access == actions::Access::Read;
+            let expected = if reads { permitted(&["managed/read-only"]) } else { Verdict::Silent };
+            assert_eq!(read(action.name, target), expected, "{}", action.name);
+        }
     }
     assert_eq!(full("s3:NotInTheTable", KEY), permitted(&["managed/full-access"]));
     assert_eq!(read("s3:NotInTheTable", KEY), Verdict::Silent);
+}
+
+fn target_of(kind: &str) -> Target<'static> {
+    match kind {
+        "Account" => Target::Account,
+        "Bucket" => Target::Bucket("photos"),
+        "Object" => KEY,
+        "Installation" => Target::Installation,
+        "Volume" => Target::Volume("vol-12345678"),
+        "Snapshot" => Target::Snapshot("snap-12345678"),
+        "Instance" => Target::Instance("i-12345678"),
+        other => panic!("no target for {other}"),
+    }
+}
+
+#[test]
+fn policies_name_volumes_and_instances() {
+    let set = policies(&[(
+        "attach",
+        r#"permit (principal, action == Action::"ec2:AttachVolume", resource == Volume::"vol-12345678");
+           permit (principal, action in Action::"ec2:write", resource is Instance)
+           when { resource.id == "i-12345678" };"#,
+    )]);
+    let ask = |action, target| ask(&set, "alice", action, target);
+    assert_eq!(ask("ec2:AttachVolume", Target::Volume("vol-12345678")), permitted(&["attach"]));
+    assert_eq!(ask("ec2:AttachVolume", Target::Volume("vol-12345679")), Verdict::Silent);
+    assert_eq!(ask("ec2:AttachVolume", Target::Instance("i-12345678")), permitted(&["attach#2"]));
+    assert_eq!(ask("ec2:DeleteVolume", Target::Volume("vol-12345678")), Verdict::Silent);
+    assert_eq!(ask("ec2:DescribeVolumes", Target::Account), Verdict::Silent);
 }
 
 #[test]
