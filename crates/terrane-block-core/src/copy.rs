@@ -5,8 +5,10 @@
 
 mod adopt;
 mod apply;
+mod compare;
 mod durable;
 mod flush;
+mod join;
 mod lease;
 mod mirror;
 mod ops;
@@ -22,13 +24,14 @@ pub use mirror::{Inbound, WaitingFlush};
 pub use ops::{Kind, OpStage, Operation, Origin, ReadFor};
 pub use primary::{Outbound, Primary, Purpose};
 pub use requests::{Session, Waiting};
-pub use resync::{Phase, Sync};
+pub use resync::{Phase, Resync, Sync, Tally};
 
 use crate::bugs::Bugs;
-use crate::ids::{ClientId, Content, CopyId, Extent, Incarnation, Payload};
+use crate::ids::{ClientId, Content, CopyId, Digest, Extent, Incarnation, Payload};
 use crate::manager::Request;
 use crate::message::{Message, ToClient, ToPrimary};
 use crate::record::Record;
+use crate::set::BlockSet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What never changes while a copy exists.
@@ -40,9 +43,15 @@ pub struct Settings {
     pub blocks: u64,
     /// Blocks that one entry of the activity log covers.
     pub log_grain: u64,
-    /// Recopies that run at the same time per target.
+    /// Log extents that a FLUSH may leave in the log of a primary, so that what is written again and again need not
+    /// enter it again and again. 0: each FLUSH empties the log of what it covered.
+    pub log_hot: u64,
+    /// Blocks that are compared, and recopied, in one piece, at most.
+    pub recopy_blocks: u64,
+    /// Pieces that are compared at the same time per target ([`Event::Pace`] changes it for joining copies).
     pub recopies_max: usize,
-    /// Requests that wait at a primary; more are left to the client to send again.
+    /// Requests that wait at a primary; more are left to the client to send again. At least as many as a client has
+    /// outstanding, or sessions are opened anew for nothing.
     pub waiting_max: usize,
     /// Rules taken away by a test.
     pub bugs: Bugs,
@@ -75,7 +84,7 @@ pub struct Volatile<P> {
     /// Updates of [`Durable`] on their way to the disk, oldest first.
     pub persisting: VecDeque<Update>,
     /// Bits of bitmaps that are not on the disk yet (the log makes up for them after a crash).
-    pub bits: BTreeMap<CopyId, BTreeSet<u64>>,
+    pub bits: BTreeMap<CopyId, BlockSet>,
     /// Writes that are being applied here, in the order in which they came.
     pub applies: Vec<Apply<P>>,
     /// Reads of the local disk that are under way.
@@ -88,6 +97,8 @@ pub struct Volatile<P> {
     pub lease_round: u64,
     /// The number of the next operation.
     pub next_op: u64,
+    /// Pieces that are compared at the same time per joining copy, if not as the settings say.
+    pub pace: Option<usize>,
     /// The primary's stream.
     pub inbound: Inbound,
     /// What it takes to be the primary.
@@ -110,6 +121,7 @@ impl<P> Default for Volatile<P> {
             granted: BTreeSet::new(),
             lease_round: 0,
             next_op: 0,
+            pace: None,
             inbound: Inbound::default(),
             primary: None,
         }
@@ -131,6 +143,9 @@ pub enum Event<P> {
     Written(u64),
     /// A read of the local disk is done; nothing if the checksum does not fit.
     Read(u64, Option<Content<P>>),
+    /// What [`Effect::Digest`] asked for, one for each block; none at all if the checksum of any does not fit, or if
+    /// what is read may not be what a flush would make durable (in doubt after a flush that failed).
+    Digested(u64, Vec<Digest>),
     /// A flush of the local disk is done. (One that fails is a crash: [`State::start`] with a new incarnation.)
     Flushed(u64),
     /// The lease got by this request, and all before it, may have lapsed.
@@ -146,8 +161,11 @@ pub enum Event<P> {
     Renew,
     /// Something may have been lost: send again what is unanswered.
     Resend,
-    /// Retire log entries, though no client asks for a flush.
+    /// The log fills up, or has long been idle: retire log entries, though no client asks for a flush.
     FlushWanted,
+    /// So many pieces may be compared and recopied at the same time per joining copy from now on; 0: none until
+    /// further notice. (Suspects of in-sync copies hold up clients and are not slowed down.)
+    Pace(usize),
     /// Scrubbing found damage.
     Scrubbed(Extent),
 }
@@ -161,6 +179,8 @@ pub enum Effect<P> {
     Write(u64, Extent, Content<P>),
     /// Read the local disk.
     Read(u64, Extent),
+    /// Read the local disk and hash each block: [`Event::Digested`].
+    Digest(u64, Extent),
     /// Make durable what is written.
     Flush(u64),
     /// To another copy.
@@ -191,6 +211,7 @@ pub fn step<P: Payload>(state: &mut State<P>, event: Event<P>) -> Effects<P> {
         Event::Persisted => state.persisted(&mut out),
         Event::Written(id) => state.written(id, &mut out),
         Event::Read(id, content) => state.read_done(id, content, &mut out),
+        Event::Digested(id, digests) => state.digested(id, digests, &mut out),
         Event::Flushed(id) => state.flushed(id, &mut out),
         Event::LeaseLapsed(grantor, round) => state.lease_lapsed(grantor, round),
         Event::GrantLapsed(holder) => {
@@ -200,7 +221,8 @@ pub fn step<P: Payload>(state: &mut State<P>, event: Event<P>) -> Effects<P> {
         Event::ManagerLease(round) => state.lease_granted(Grantor::Manager, round),
         Event::Renew => state.renew(&mut out),
         Event::Resend => state.resend(&mut out),
-        Event::FlushWanted => state.want_flush(),
+        Event::FlushWanted => state.want_flush(&mut out),
+        Event::Pace(most) => state.volatile.pace = Some(most),
         Event::Scrubbed(extent) => state.scrubbed(extent, &mut out),
     }
     state.drain(&mut out);
@@ -221,11 +243,11 @@ impl<P: Payload> State<P> {
     /// What is possible now that was not before this event.
     fn drain(&mut self, out: &mut Effects<P>) {
         self.try_adopt(out);
-        self.start_applies(out);
-        self.start_flushes(out);
         if self.volatile.primary.is_some() {
             self.drain_primary(out);
         }
+        self.start_applies(out);
+        self.start_flushes(out);
         self.try_confirm(out);
     }
 
@@ -242,6 +264,11 @@ impl<P: Payload> State<P> {
             Message::Damaged { stamp, extent } => {
                 if self.is_from_member(from, stamp) {
                     self.damaged_at(from, extent);
+                }
+            }
+            Message::FlushWanted { stamp } => {
+                if self.is_from_member(from, stamp) {
+                    self.want_flush(out);
                 }
             }
             Message::Refused { generation } => {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::hash::Hash;
+use std::ops::Range;
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident, $letter:literal) => {
@@ -68,6 +69,16 @@ pub enum Content<P> {
     Data(P),
 }
 
+/// Stands for what one block holds, so that two copies can be compared without sending it: a cryptographic hash of the
+/// block's bytes (cut to 128 bits), the same function on all servers, or [`Digest::ZERO`] for [`Content::Zero`], which bytes of value 0 are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Digest(pub u128);
+
+impl Digest {
+    /// Of [`Content::Zero`]: nothing has to be read to tell it.
+    pub const ZERO: Self = Self(0);
+}
+
 /// Consecutive blocks of a stripe.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Extent {
@@ -96,13 +107,20 @@ impl Extent {
         self.start.saturating_add(self.len)
     }
 
+    /// From the first block to the one behind the last.
+    #[must_use]
+    pub const fn range(&self) -> Range<u64> {
+        self.start..self.end()
+    }
+
     /// Its blocks.
     pub fn blocks(&self) -> impl Iterator<Item = u64> + use<> {
         self.start..self.end()
     }
 
     /// The log extents (of `grain` blocks each) that it touches.
-    pub fn log_extents(&self, grain: u64) -> impl Iterator<Item = u64> + use<> {
+    #[must_use]
+    pub const fn log_extents(&self, grain: u64) -> Range<u64> {
         self.start / grain..self.end().div_ceil(grain)
     }
 }

@@ -14,8 +14,10 @@ pub mod promise;
 pub mod record;
 
 mod ids;
+mod set;
 
 pub use ids::{
-    AttachmentEpoch, ClientId, Content, CopyId, Extent, Generation, Incarnation, LayoutEpoch, Payload,
+    AttachmentEpoch, ClientId, Content, CopyId, Digest, Extent, Generation, Incarnation, LayoutEpoch, Payload,
     SessionId,
 };
+pub use set::{BlockSet, NotASet};

@@ -1,8 +1,8 @@
 //! What copies say to each other, and clients and primaries.
 
-use crate::ids::{AttachmentEpoch, Content, Extent, Generation, Incarnation, LayoutEpoch, SessionId};
+use crate::ids::{AttachmentEpoch, Content, Digest, Extent, Generation, Incarnation, LayoutEpoch, SessionId};
+use crate::set::BlockSet;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 /// In what world a message was sent, and by whom to whom. Nothing of it may differ from what the receiver has adopted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,6 +59,11 @@ pub enum Message<P> {
         /// Where.
         extent: Extent,
     },
+    /// Mirror to primary: this copy's activity log fills up; a FLUSH would let it retire.
+    FlushWanted {
+        /// In which generation.
+        stamp: Stamp,
+    },
     /// A newer generation than the message's is adopted here.
     Refused {
         /// That one.
@@ -83,7 +88,7 @@ pub enum Body<P> {
     /// Make all that was sent before durable.
     Flush {
         /// Log extents with a write in flight anywhere: not to be retired by this flush.
-        exclude: BTreeSet<u64>,
+        exclude: BlockSet,
     },
     /// The flush with this number is complete everywhere: its log extents retire.
     Retire {
@@ -95,6 +100,11 @@ pub enum Body<P> {
         /// Where.
         extent: Extent,
     },
+    /// Say what is there without sending it. Answered by [`Answer::Digests`].
+    Digest {
+        /// Where.
+        extent: Extent,
+    },
 }
 
 /// What a mirror answers.
@@ -102,15 +112,17 @@ pub enum Body<P> {
 pub enum Answer<P> {
     /// Done.
     Done,
-    /// Log extents, and blocks of the bitmap about the one who asks.
+    /// Log extents, and blocks of the bitmap about the one who asks. Perhaps more than that, never less.
     Touched {
         /// Log extents that are not retired.
-        log: BTreeSet<u64>,
+        log: BlockSet,
         /// Blocks.
-        blocks: BTreeSet<u64>,
+        blocks: BlockSet,
     },
     /// What is there; nothing if it is damaged here too.
     Content(Option<Content<P>>),
+    /// One for each block; none at all if that cannot be told for all of them.
+    Digests(Vec<Digest>),
 }
 
 /// What an application asks of the volume.
@@ -144,6 +156,8 @@ pub enum Outcome<P> {
     Content(Content<P>),
     /// No in-sync copy has an undamaged content of it.
     Damaged,
+    /// It goes beyond the end of the stripe; nothing was done.
+    OutOfRange,
 }
 
 /// Client to primary.

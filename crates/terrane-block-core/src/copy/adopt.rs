@@ -64,7 +64,7 @@ impl<P: Payload> State<P> {
         if let Update::Retire { bits, .. } = &update {
             for (copy, blocks) in bits {
                 if let Some(fresh) = self.volatile.bits.get_mut(copy) {
-                    fresh.retain(|block| !blocks.contains(block));
+                    fresh.subtract(blocks);
                 }
             }
         }
@@ -113,11 +113,11 @@ impl<P: Payload> State<P> {
 
     /// While the manager fences: tells it that nothing older than the adopted attachment can happen here any more.
     pub(super) fn try_confirm(&mut self, out: &mut Effects<P>) {
-        let Some(record) = &self.durable.record else { return };
+        let Some(record) = self.durable.record.as_ref().filter(|record| record.fencing) else { return };
         let (copy, incarnation) = (self.settings.id, self.volatile.incarnation);
         let in_sync = record.now.is_in_sync(copy, incarnation);
         let drained = self.volatile.primary.as_ref().is_none_or(Primary::is_drained);
-        if record.fencing && in_sync && drained && !self.volatile.confirmed {
+        if in_sync && drained && !self.volatile.confirmed {
             let generation = record.generation;
             self.volatile.confirmed = true;
             out.push(Effect::Ask(Request::Confirm { copy, incarnation, generation }));

@@ -1,8 +1,10 @@
 //! The one way in which data gets onto a copy's disk: log, then bitmaps, then data. (Rules 1, 6.)
 
-use super::durable::log_of;
+use super::durable::{RUNS_MAX, log_of};
 use super::{Effect, Effects, State, Update};
 use crate::ids::{Content, Extent, Generation, Payload};
+use crate::set::BlockSet;
+use std::ops::Range;
 
 /// A write that is being applied.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,9 +65,21 @@ pub enum Stage {
 impl<P: Payload> State<P> {
     /// Queues a write; [`State::start_applies`] does the rest.
     pub(super) fn apply(&mut self, extent: Extent, content: Content<P>, source: Source) {
-        let used = |id: u64| self.volatile.applies.iter().any(|apply| apply.id == id);
-        let id = (0..).find(|id| !used(*id)).unwrap_or(u64::MAX);
+        let id = self.free_apply();
         self.volatile.applies.push(Apply { id, extent, content, source, stage: Stage::Waiting });
+    }
+
+    /// The smallest number that names no write.
+    fn free_apply(&self) -> u64 {
+        let mut first = 0;
+        loop {
+            let used = self.volatile.applies.iter().filter_map(|apply| apply.id.checked_sub(first));
+            let used = used.filter(|id| *id < 64).fold(0u64, |used, id| used | 1 << id);
+            if used != u64::MAX {
+                return first + u64::from(used.trailing_ones());
+            }
+            first += 64;
+        }
     }
 
     /// Starts what waits for nothing older, and writes what is logged.
@@ -74,17 +88,16 @@ impl<P: Payload> State<P> {
             let (before, rest) = self.volatile.applies.split_at(index);
             let Some(apply) = rest.first() else { break };
             let (stage, extent, source) = (apply.stage, apply.extent, apply.source);
-            if stage == Stage::Waiting && before.iter().any(|b| b.extent.overlaps(&extent)) {
-                continue;
+            match stage {
+                Stage::Writing => continue,
+                Stage::Waiting if before.iter().any(|b| b.extent.overlaps(&extent)) => continue,
+                Stage::Waiting => {
+                    self.enter_log(extent, source, out);
+                    self.volatile.applies[index].stage = Stage::Logging;
+                }
+                Stage::Logging => {}
             }
-            if stage == Stage::Waiting {
-                self.enter_log(extent, source, out);
-                self.volatile.applies[index].stage = Stage::Logging;
-            }
-            let early = self.settings.bugs.data_before_log;
-            if self.volatile.applies[index].stage == Stage::Logging
-                && (early || self.is_logged(extent, source))
-            {
+            if self.settings.bugs.data_before_log || self.is_logged(extent, source) {
                 self.enter_bitmaps(extent);
                 let apply = &mut self.volatile.applies[index];
                 apply.stage = Stage::Writing;
@@ -101,35 +114,41 @@ impl<P: Payload> State<P> {
         if self.unlogged(source) {
             return;
         }
-        let mut wanted = log_of(extent, &self.settings);
-        for log_extent in &wanted {
-            self.spare_from_retiring(*log_extent);
-        }
-        wanted.retain(|log_extent| !self.will_be_logged(*log_extent));
-        if !wanted.is_empty() {
-            self.persist(Update::Enter(wanted), out);
+        let range = log_of(extent, &self.settings);
+        self.spare_from_retiring(range.clone());
+        let missing = self.missing_in_log(range);
+        if !missing.is_empty() {
+            self.persist(Update::Enter(missing), out);
         }
     }
 
-    /// Whether the log has the extent once all updates under way are durable.
-    fn will_be_logged(&self, log_extent: u64) -> bool {
-        let mut logged = self.durable.log.contains(&log_extent);
+    /// What of these log extents the log will lack once all updates under way are durable.
+    fn missing_in_log(&self, range: Range<u64>) -> BlockSet {
+        let only_adopting = self.volatile.persisting.iter().all(|u| matches!(u, Update::Adopt(_)));
+        if only_adopting && self.durable.log.contains_range(range.clone()) {
+            return BlockSet::new();
+        }
+        let mut missing: BlockSet = self.durable.log.gaps(range.clone()).into_iter().collect();
         for update in &self.volatile.persisting {
             match update {
-                Update::Enter(extents) => logged |= extents.contains(&log_extent),
-                Update::Retire { extents, .. } => logged &= !extents.contains(&log_extent),
+                Update::Enter(extents) => missing.subtract(extents),
+                Update::Retire { extents, .. } => {
+                    let within = extents.gaps(range.clone());
+                    let mut retired = BlockSet::from(range.clone());
+                    within.into_iter().for_each(|kept| retired.remove_range(kept));
+                    missing.extend(&retired);
+                }
                 Update::Adopt(_) => {}
             }
         }
-        logged
+        missing
     }
 
     /// The log has all of it, and no retirement under way takes any of it.
     fn is_logged(&self, extent: Extent, source: Source) -> bool {
+        let range = log_of(extent, &self.settings);
         self.unlogged(source)
-            || log_of(extent, &self.settings)
-                .iter()
-                .all(|log_extent| self.durable.log.contains(log_extent) && self.will_be_logged(*log_extent))
+            || self.durable.log.contains_range(range.clone()) && self.missing_in_log(range).is_empty()
     }
 
     fn enter_bitmaps(&mut self, extent: Extent) {
@@ -139,7 +158,10 @@ impl<P: Payload> State<P> {
         }
         for (copy, bitmap) in &self.durable.bitmaps {
             let fresh = self.volatile.bits.entry(*copy).or_default();
-            fresh.extend(extent.blocks().filter(|block| !bitmap.contains(block)));
+            for gap in bitmap.gaps(extent.range()) {
+                fresh.insert_range(gap);
+            }
+            fresh.coarsen(RUNS_MAX);
         }
     }
 

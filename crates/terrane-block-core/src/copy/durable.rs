@@ -3,33 +3,39 @@
 use super::Settings;
 use crate::ids::{AttachmentEpoch, CopyId, Extent};
 use crate::record::Record;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::set::BlockSet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Runs of a bitmap. With more it gets coarser, which costs comparing, never copying: equal blocks are not copied.
+pub(super) const RUNS_MAX: usize = 1 << 16;
 
 /// The state on stable media. A driver journals each [`Update`] and gets it back by replaying them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Durable {
     /// The newest record adopted.
     pub record: Option<Record>,
     /// The activity log: extents that may differ between copies, because they were written since the last FLUSH
     /// that all copies completed.
-    pub log: BTreeSet<u64>,
+    pub log: BlockSet,
     /// For each absent copy the blocks written since it was in sync. Kept while this copy is in sync.
-    pub bitmaps: BTreeMap<CopyId, BTreeSet<u64>>,
+    pub bitmaps: BTreeMap<CopyId, BlockSet>,
 }
 
 /// A change of [`Durable`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Update {
     /// Adopts a record.
     Adopt(Box<Record>),
     /// Log extents are about to be written.
-    Enter(BTreeSet<u64>),
+    Enter(BlockSet),
     /// Log extents are the same, and durable, on all copies. Their blocks enter the bitmaps for good.
     Retire {
         /// Log extents.
-        extents: BTreeSet<u64>,
+        extents: BlockSet,
         /// Bits of bitmaps that only the log vouched for.
-        bits: BTreeMap<CopyId, BTreeSet<u64>>,
+        bits: BTreeMap<CopyId, BlockSet>,
     },
 }
 
@@ -38,14 +44,15 @@ impl Durable {
     pub fn apply(&mut self, update: Update, settings: &Settings, in_sync: bool) {
         match update {
             Update::Adopt(record) => self.adopt(*record, settings, in_sync),
-            Update::Enter(extents) => self.log.extend(extents),
+            Update::Enter(extents) => self.log.extend(&extents),
             Update::Retire { extents, bits } => {
                 for (copy, blocks) in bits {
                     if let Some(bitmap) = self.bitmaps.get_mut(&copy) {
-                        bitmap.extend(blocks);
+                        bitmap.extend(&blocks);
+                        bitmap.coarsen(RUNS_MAX);
                     }
                 }
-                self.log.retain(|extent| !extents.contains(extent));
+                self.log.subtract(&extents);
             }
         }
     }
@@ -63,7 +70,7 @@ impl Durable {
             for copy in record.now.absent.keys() {
                 if !self.bitmaps.contains_key(copy) {
                     let from_log = self.touched_blocks(settings);
-                    let start = if settings.bugs.bitmap_starts_empty { BTreeSet::new() } else { from_log };
+                    let start = if settings.bugs.bitmap_starts_empty { BlockSet::new() } else { from_log };
                     self.bitmaps.insert(*copy, start);
                 }
             }
@@ -73,7 +80,7 @@ impl Durable {
 
     /// All blocks that the log covers.
     #[must_use]
-    pub fn touched_blocks(&self, settings: &Settings) -> BTreeSet<u64> {
+    pub fn touched_blocks(&self, settings: &Settings) -> BlockSet {
         blocks_of(&self.log, settings)
     }
 
@@ -85,13 +92,12 @@ impl Durable {
 }
 
 /// The blocks of log extents.
-pub(super) fn blocks_of(extents: &BTreeSet<u64>, settings: &Settings) -> BTreeSet<u64> {
-    let grain = settings.log_grain;
-    let blocks = extents.iter().flat_map(|extent| extent * grain..(extent + 1) * grain);
-    blocks.filter(|block| *block < settings.blocks).collect()
+pub(super) fn blocks_of(extents: &BlockSet, settings: &Settings) -> BlockSet {
+    let block = |extent: u64| extent.saturating_mul(settings.log_grain).min(settings.blocks);
+    extents.runs().map(|run| block(run.start)..block(run.end())).collect()
 }
 
 /// The log extents that an extent touches.
-pub(super) fn log_of(extent: Extent, settings: &Settings) -> BTreeSet<u64> {
-    extent.log_extents(settings.log_grain).collect()
+pub(super) fn log_of(extent: Extent, settings: &Settings) -> Range<u64> {
+    extent.log_extents(settings.log_grain)
 }

@@ -3,8 +3,10 @@
 use super::durable::log_of;
 use super::{Effect, Effects, Origin, Purpose, Source, State, Update, free};
 use crate::ids::{CopyId, Generation, Payload};
-use crate::message::{Answer, Body, Outcome};
-use std::collections::BTreeSet;
+use crate::message::{Answer, Body, Message, Outcome};
+use crate::set::BlockSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// Who waits for a flush of the local disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,17 +30,25 @@ pub struct Flushing {
     /// Copies that are not done.
     pub missing: BTreeSet<CopyId>,
     /// Its number in each copy's stream.
-    pub seqs: std::collections::BTreeMap<CopyId, u64>,
+    pub seqs: BTreeMap<CopyId, u64>,
     /// Log extents that retire when all are done: those without a write in flight at the start, or written since.
-    pub retiring: BTreeSet<u64>,
+    pub retiring: BlockSet,
+    /// It is there for the log's sake: all that may retire does.
+    pub thorough: bool,
     /// Who asked.
     pub origins: Vec<Origin>,
 }
 
 impl<P: Payload> State<P> {
-    pub(super) fn want_flush(&mut self) {
+    /// A FLUSH for the log's sake: a primary has one, a mirror asks for one.
+    pub(super) fn want_flush(&mut self, out: &mut Effects<P>) {
         if let Some(primary) = &mut self.volatile.primary {
             primary.flush_wanted = true;
+        } else if let Some(to) = self.durable.record.as_ref().map(|record| record.now.primary)
+            && to != self.settings.id
+            && let Some(stamp) = self.stamp_to(to)
+        {
+            out.push(Effect::Send(to, Message::FlushWanted { stamp }));
         }
     }
 
@@ -54,9 +64,9 @@ impl<P: Payload> State<P> {
             let exclude = self.volatile.inbound.flushes.remove(0).exclude;
             let mut retiring = self.touched();
             for apply in &self.volatile.applies {
-                retiring.retain(|extent| !log_of(apply.extent, &self.settings).contains(extent));
+                retiring.remove_range(log_of(apply.extent, &self.settings));
             }
-            retiring.retain(|extent| !exclude.contains(extent));
+            retiring.subtract(&exclude);
             self.volatile.inbound.retiring = Some((seq, retiring));
             self.flush_disk(FlushFor::Link { generation, seq }, out);
         }
@@ -68,13 +78,13 @@ impl<P: Payload> State<P> {
         out.push(Effect::Flush(id));
     }
 
-    /// A write enters the log extent: no flush that began before may retire it.
-    pub(super) fn spare_from_retiring(&mut self, log_extent: u64) {
+    /// A write enters the log extents: no flush that began before may retire them.
+    pub(super) fn spare_from_retiring(&mut self, log_extents: Range<u64>) {
         if let Some((_, retiring)) = &mut self.volatile.inbound.retiring {
-            retiring.remove(&log_extent);
+            retiring.remove_range(log_extents.clone());
         }
         if let Some(flush) = self.volatile.primary.as_mut().and_then(|primary| primary.flush.as_mut()) {
-            flush.retiring.remove(&log_extent);
+            flush.retiring.remove_range(log_extents);
         }
     }
 
@@ -99,16 +109,16 @@ impl<P: Payload> State<P> {
     pub(super) fn start_flush(&mut self, out: &mut Effects<P>) {
         let wanted =
             |p: &super::Primary<P>| p.flush.is_none() && (p.flush_wanted || !p.flush_queue.is_empty());
-        if !self.volatile.primary.as_ref().is_some_and(wanted) || !self.may_act() || !self.is_equalised() {
+        if !self.volatile.primary.as_ref().is_some_and(wanted) || !self.is_equalised() {
             return;
         }
-        let Some(record) = self.ruling().cloned() else { return };
+        let Some(record) = self.durable.record.clone() else { return };
         let mut retiring = self.touched();
         let mut exclude = self.in_flight();
         if self.settings.bugs.retire_in_flight {
-            exclude.clear();
+            exclude = BlockSet::new();
         }
-        retiring.retain(|extent| !exclude.contains(extent));
+        retiring.subtract(&exclude);
         let mut flush = Flushing { own: true, retiring, ..Flushing::default() };
         let me = self.settings.id;
         for (copy, _) in record.now.acknowledgers().filter(|(copy, _)| *copy != me) {
@@ -122,6 +132,7 @@ impl<P: Payload> State<P> {
         }
         if let Some(primary) = &mut self.volatile.primary {
             flush.origins = std::mem::take(&mut primary.flush_queue);
+            flush.thorough = primary.flush_wanted;
             primary.flush_wanted = false;
             primary.flush = Some(flush);
         }
@@ -129,21 +140,24 @@ impl<P: Payload> State<P> {
     }
 
     /// Log extents with a write in flight anywhere.
-    fn in_flight(&self) -> BTreeSet<u64> {
+    fn in_flight(&self) -> BlockSet {
         let ops = self.volatile.primary.iter().flat_map(|primary| primary.ops.values());
         let writes = ops.filter(|op| op.is_writing()).map(|op| op.extent);
         let applies = self.volatile.applies.iter().map(|apply| apply.extent);
-        writes.chain(applies).flat_map(|extent| log_of(extent, &self.settings)).collect()
+        writes.chain(applies).map(|extent| log_of(extent, &self.settings)).collect()
     }
 
     /// Completes the FLUSH that all copies are done with; then, and only then, its log extents retire everywhere.
     pub(super) fn finish_flush(&mut self, out: &mut Effects<P>) {
         let done = |flush: &mut Flushing| !flush.own && flush.missing.is_empty();
-        let may = self.may_act() && self.is_equalised();
+        let equal = self.is_equalised();
         let Some(primary) = &mut self.volatile.primary else { return };
-        let Some(flush) = primary.flush.take_if(|flush| may && done(flush)) else { return };
+        let Some(flush) = primary.flush.take_if(|flush| equal && done(flush)) else { return };
         for origin in flush.origins {
             self.reply(origin, Outcome::Done, out);
+        }
+        if !flush.thorough && self.durable.log.len() <= self.settings.log_hot {
+            return;
         }
         for (copy, seq) in flush.seqs {
             // One that is still catching up keeps its log: it says what the next primary must recopy.
@@ -154,7 +168,7 @@ impl<P: Payload> State<P> {
         self.persist_retirement(flush.retiring, out);
     }
 
-    pub(super) fn persist_retirement(&mut self, extents: BTreeSet<u64>, out: &mut Effects<P>) {
+    pub(super) fn persist_retirement(&mut self, extents: BlockSet, out: &mut Effects<P>) {
         if !extents.is_empty() {
             let bits = self.volatile.bits.clone();
             self.persist(Update::Retire { extents, bits }, out);

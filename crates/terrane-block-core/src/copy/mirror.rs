@@ -4,7 +4,11 @@ use super::durable::log_of;
 use super::{Effect, Effects, ReadFor, Source, State, Update};
 use crate::ids::{CopyId, Extent, Generation, Payload};
 use crate::message::{Answer, Body, Message, Stamp};
+use crate::set::BlockSet;
 use std::collections::BTreeSet;
+
+/// Runs of each set in [`Answer::Touched`]; they get coarser to fit.
+const TOUCHED_RUNS_MAX: usize = 1 << 14;
 
 /// The primary's stream in the adopted generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,7 +20,7 @@ pub struct Inbound {
     /// Flushes that wait for the writes before them.
     pub flushes: Vec<WaitingFlush>,
     /// The number of the last flush begun, and the log extents that retire if it completes everywhere.
-    pub retiring: Option<(u64, BTreeSet<u64>)>,
+    pub retiring: Option<(u64, BlockSet)>,
 }
 
 /// A flush that waits for the writes before it.
@@ -25,7 +29,7 @@ pub struct WaitingFlush {
     /// Its number.
     pub seq: u64,
     /// Log extents that it must not retire.
-    pub exclude: BTreeSet<u64>,
+    pub exclude: BlockSet,
 }
 
 impl<P: Payload> State<P> {
@@ -58,9 +62,9 @@ impl<P: Payload> State<P> {
         }
     }
 
-    /// A fetch while the blocks are still being written for an earlier primary: it will be sent again.
+    /// A fetch or comparison while the blocks are still being written for an earlier primary: it will be sent again.
     fn must_wait(&self, body: &Body<P>) -> bool {
-        matches!(body, Body::Fetch { extent } if self.is_being_written(extent))
+        matches!(body, Body::Fetch { extent } | Body::Digest { extent } if self.is_being_written(extent))
     }
 
     fn answer_again(&mut self, seq: u64, body: &Body<P>, out: &mut Effects<P>) {
@@ -70,6 +74,7 @@ impl<P: Payload> State<P> {
         match body {
             Body::Query => self.answer_query(seq, out),
             Body::Fetch { extent } => self.fetch(seq, *extent, out),
+            Body::Digest { extent } => self.digest(seq, *extent, out),
             Body::Write { .. } | Body::Flush { .. } | Body::Retire { .. } => {
                 self.answer(seq, Answer::Done, out);
             }
@@ -93,6 +98,7 @@ impl<P: Payload> State<P> {
                 self.answer(seq, Answer::Done, out);
             }
             Body::Fetch { extent } => self.fetch(seq, extent, out),
+            Body::Digest { extent } => self.digest(seq, extent, out),
         }
     }
 
@@ -101,18 +107,23 @@ impl<P: Payload> State<P> {
     fn answer_query(&self, seq: u64, out: &mut Effects<P>) {
         let Some(record) = &self.durable.record else { return };
         let asker = record.now.primary;
-        let log = self.touched();
+        let mut log = self.touched();
         let mut blocks = self.durable.bitmaps.get(&asker).cloned().unwrap_or_default();
-        blocks.extend(self.volatile.bits.get(&asker).into_iter().flatten());
+        if let Some(bits) = self.volatile.bits.get(&asker) {
+            blocks.extend(bits);
+        }
+        log.coarsen(TOUCHED_RUNS_MAX);
+        blocks.coarsen(TOUCHED_RUNS_MAX);
         self.answer(seq, Answer::Touched { log, blocks }, out);
     }
 
     /// The log with what is on its way there, or will be: writes of an earlier primary that are still being applied.
-    pub(super) fn touched(&self) -> BTreeSet<u64> {
+    pub(super) fn touched(&self) -> BlockSet {
         let mut log = self.durable.log.clone();
         if !self.settings.bugs.forget_applies {
-            let extents = self.volatile.applies.iter().map(|apply| apply.extent);
-            log.extend(extents.flat_map(|extent| log_of(extent, &self.settings)));
+            for apply in &self.volatile.applies {
+                log.insert_range(log_of(apply.extent, &self.settings));
+            }
         }
         for update in &self.volatile.persisting {
             if let Update::Enter(extents) = update {
@@ -126,6 +137,12 @@ impl<P: Payload> State<P> {
         self.volatile.inbound.busy.insert(seq);
         let generation = self.adopted_generation();
         self.read(extent, ReadFor::Link { generation, seq }, out);
+    }
+
+    fn digest(&mut self, seq: u64, extent: Extent, out: &mut Effects<P>) {
+        self.volatile.inbound.busy.insert(seq);
+        let generation = self.adopted_generation();
+        self.read_digests(extent, ReadFor::Link { generation, seq }, out);
     }
 
     fn retire(&mut self, flush: u64, out: &mut Effects<P>) {
@@ -165,7 +182,7 @@ impl<P: Payload> State<P> {
         } else if self.ruling().is_some()
             && let Some(primary) = &mut self.volatile.primary
         {
-            primary.repairs.extend(extent.blocks());
+            primary.repairs.insert_range(extent.range());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Operations of a primary: each holds its blocks from start to end. (Rules 1, 11.)
 
 use super::{Effect, Effects, Purpose, Source, State, Waiting, free};
-use crate::ids::{AttachmentEpoch, ClientId, Content, CopyId, Extent, Generation, Payload, SessionId};
+use crate::ids::{AttachmentEpoch, ClientId, Content, CopyId, Digest, Extent, Generation, Payload, SessionId};
 use crate::message::{Answer, Body, Op, Outcome};
 use std::collections::BTreeSet;
 
@@ -25,6 +25,8 @@ pub struct Operation<P> {
     pub extent: Extent,
     /// What it is for.
     pub kind: Kind,
+    /// A read of blocks whose damage has been repaired already, as far as possible.
+    pub repaired: bool,
     /// How far it is.
     pub stage: OpStage<P>,
 }
@@ -36,7 +38,9 @@ pub enum Kind {
     Write(Origin),
     /// A client's read.
     Read(Origin),
-    /// Recopying, equalising or repairing a block of another copy.
+    /// Finding out which blocks of another copy differ; those are then copied, without being let go in between.
+    Compare(CopyId),
+    /// Recopying, equalising or repairing blocks of a copy.
     Copy(CopyId),
 }
 
@@ -45,6 +49,13 @@ pub enum Kind {
 pub enum OpStage<P> {
     /// The local disk is being read.
     Reading,
+    /// What this copy has and what the other has, as far as they have said.
+    Comparing {
+        /// Here.
+        own: Option<Vec<Digest>>,
+        /// There.
+        theirs: Option<Vec<Digest>>,
+    },
     /// It is damaged here; other copies are asked in turn.
     Fetching(BTreeSet<CopyId>),
     /// It is being written.
@@ -82,7 +93,7 @@ impl<P> Operation<P> {
     pub fn origin(&self) -> Option<Origin> {
         match self.kind {
             Kind::Write(origin) | Kind::Read(origin) => Some(origin),
-            Kind::Copy(_) => None,
+            Kind::Compare(_) | Kind::Copy(_) => None,
         }
     }
 
@@ -90,8 +101,9 @@ impl<P> Operation<P> {
         !matches!(self.kind, Kind::Read(_)) || matches!(self.stage, OpStage::Replicating { .. })
     }
 
-    pub(super) fn is_fetching(&self) -> bool {
-        matches!(self.stage, OpStage::Fetching(_))
+    /// It waits for an answer that belongs to one generation.
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(self.stage, OpStage::Fetching(_) | OpStage::Comparing { .. })
     }
 }
 
@@ -104,7 +116,7 @@ impl<P: Payload> State<P> {
         let id = self.volatile.next_op;
         self.volatile.next_op += 1;
         if let Some(primary) = &mut self.volatile.primary {
-            primary.ops.insert(id, Operation { extent, kind, stage });
+            primary.ops.insert(id, Operation { extent, kind, repaired: false, stage });
         }
         id
     }
@@ -129,15 +141,26 @@ impl<P: Payload> State<P> {
     }
 
     /// Starts an operation that begins with reading the local disk.
-    pub(super) fn start_read(&mut self, extent: Extent, kind: Kind, out: &mut Effects<P>) {
+    pub(super) fn start_read(&mut self, extent: Extent, kind: Kind, out: &mut Effects<P>) -> u64 {
         let op = self.new_op(extent, kind, OpStage::Reading);
         self.read(extent, ReadFor::Op(op), out);
+        op
     }
 
     pub(super) fn read(&mut self, extent: Extent, who: ReadFor, out: &mut Effects<P>) {
+        let id = self.reading(who);
+        out.push(Effect::Read(id, extent));
+    }
+
+    pub(super) fn read_digests(&mut self, extent: Extent, who: ReadFor, out: &mut Effects<P>) {
+        let id = self.reading(who);
+        out.push(Effect::Digest(id, extent));
+    }
+
+    fn reading(&mut self, who: ReadFor) -> u64 {
         let id = free(&self.volatile.reads);
         self.volatile.reads.insert(id, who);
-        out.push(Effect::Read(id, extent));
+        id
     }
 
     pub(super) fn read_done(&mut self, id: u64, content: Option<Content<P>>, out: &mut Effects<P>) {
@@ -145,6 +168,24 @@ impl<P: Payload> State<P> {
             Some(ReadFor::Op(op)) => self.op_read(op, content, out),
             Some(ReadFor::Link { generation, seq }) => self.answer_fetch(generation, seq, content, out),
             None => {}
+        }
+    }
+
+    pub(super) fn set_repaired(&mut self, id: u64, repaired: bool) {
+        if let Some(op) = self.op(id) {
+            op.repaired = repaired;
+        }
+    }
+
+    /// A read of more than one block: what is damaged of them is repaired block by block, then it is read again.
+    fn repair_first(&mut self, id: u64, origin: Origin, extent: Extent) {
+        let Some(primary) = &mut self.volatile.primary else { return };
+        let Some(op) = primary.ops.remove(&id) else { return };
+        if op.repaired {
+            primary.ops.insert(id, Operation { stage: OpStage::Failed, ..op });
+        } else {
+            primary.repairs.insert_range(extent.range());
+            primary.waiting.push_front(Waiting::read(origin, extent, true));
         }
     }
 
@@ -165,7 +206,10 @@ impl<P: Payload> State<P> {
         let (kind, extent) = (op.kind, op.extent);
         match (content, kind) {
             (Some(content), Kind::Copy(to)) => self.copy_to(id, to, extent, content, false, out),
-            (Some(content), Kind::Read(_) | Kind::Write(_)) => op.stage = OpStage::Ready(content),
+            (Some(content), _) => op.stage = OpStage::Ready(content),
+            // Some block of it is damaged; the others are none the worse.
+            (None, Kind::Copy(to)) if extent.len > 1 => self.copy_one_by_one(id, to, extent, out),
+            (None, Kind::Read(origin)) if extent.len > 1 => self.repair_first(id, origin, extent),
             (None, _) => {
                 op.stage = OpStage::Fetching(BTreeSet::new());
                 self.fetch_elsewhere(id, out);
@@ -195,14 +239,14 @@ impl<P: Payload> State<P> {
     /// Asks the next copy that may have what is damaged here: in-sync ones that are known to be equal, and the
     /// in-sync one that is to be made equal, whose content is as good as any if nobody else has one.
     fn fetch_elsewhere(&mut self, id: u64, out: &mut Effects<P>) {
-        let Some(record) = self.ruling().cloned() else { return };
+        let Some(record) = &self.durable.record else { return };
         let me = self.settings.id;
         let Some(primary) = &mut self.volatile.primary else { return };
         let Some(op) = primary.ops.get_mut(&id) else { return };
         let (kind, extent) = (op.kind, op.extent);
         let OpStage::Fetching(tried) = &mut op.stage else { return };
         let equal = |copy: &CopyId| {
-            primary.syncs.get(copy).is_some_and(|s| s.known && !extent.blocks().any(|b| s.left.contains(&b)))
+            primary.syncs.get(copy).is_some_and(|s| s.known && !s.left.overlaps(extent.range()))
         };
         let in_sync = record.now.in_sync.keys().filter(|copy| **copy != me && equal(copy)).copied();
         let target = match kind {
@@ -226,7 +270,7 @@ impl<P: Payload> State<P> {
         let (extent, kind) = (op.extent, op.kind);
         match kind {
             Kind::Copy(to) => self.copy_to(id, to, extent, content.clone(), true, out),
-            Kind::Read(_) | Kind::Write(_) => {
+            Kind::Read(_) | Kind::Write(_) | Kind::Compare(_) => {
                 op.stage =
                     OpStage::Replicating { content: content.clone(), own: true, missing: BTreeSet::new() };
             }
@@ -247,8 +291,7 @@ impl<P: Payload> State<P> {
     }
 
     /// Ends what is done everywhere; acknowledgements pass the gate.
-    pub(super) fn finish_ops(&mut self, out: &mut Effects<P>) {
-        let may_act = self.may_act();
+    pub(super) fn finish_ops(&mut self, may_act: bool, out: &mut Effects<P>) {
         let Some(primary) = &self.volatile.primary else { return };
         let ended: Vec<u64> =
             primary.ops.iter().filter(|(_, op)| self.has_ended(op, may_act)).map(|(id, _)| *id).collect();
@@ -262,6 +305,7 @@ impl<P: Payload> State<P> {
         let bugs = &self.settings.bugs;
         match &op.stage {
             OpStage::Reading | OpStage::Fetching(_) => false,
+            OpStage::Comparing { own, theirs } => may_act && own.is_some() && theirs.is_some(),
             OpStage::Ready(_) | OpStage::Failed => true,
             OpStage::Replicating { own, missing, .. } => {
                 let lost = |copy: &CopyId| {
@@ -281,20 +325,27 @@ impl<P: Payload> State<P> {
                     self.reply(origin, Outcome::Content(content), out);
                 } else if let Some(primary) = &mut self.volatile.primary {
                     // Read without a lease, so perhaps too old by now.
-                    primary.waiting.push_front(Waiting::read(origin, op.extent));
+                    primary.waiting.push_front(Waiting::read(origin, op.extent, false));
                 }
             }
             (Kind::Read(origin), _) => self.reply(origin, Outcome::Damaged, out),
             (Kind::Write(origin), _) => self.reply(origin, Outcome::Done, out),
             (Kind::Copy(to), OpStage::Failed) => self.cannot_copy(to, op.extent),
-            (Kind::Copy(to), _) => self.copied(to, op.extent),
+            (Kind::Compare(to), OpStage::Comparing { own, theirs }) => {
+                self.compared(to, op.extent, &own.unwrap_or_default(), &theirs.unwrap_or_default(), out);
+            }
+            (Kind::Compare(_), _) => {}
+            (Kind::Copy(to), stage) => {
+                let moved = matches!(stage, OpStage::Replicating { content: Content::Data(_), .. });
+                self.copied(to, op.extent, moved);
+            }
         }
     }
 }
 
 impl<P> Waiting<P> {
     /// A read that waits.
-    pub(super) fn read(origin: Origin, extent: Extent) -> Self {
-        Self { origin, op: Op::Read(extent) }
+    pub(super) fn read(origin: Origin, extent: Extent, repaired: bool) -> Self {
+        Self { origin, op: Op::Read(extent), repaired }
     }
 }

@@ -6,6 +6,7 @@ use super::{Effect, Effects, Kind, OpStage, Operation, Origin, Phase, Session, S
 use crate::ids::{AttachmentEpoch, CopyId, Payload};
 use crate::message::{Answer, Body, Message, Stamp};
 use crate::record::Record;
+use crate::set::BlockSet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A primary's state. Sessions and operations end with the role.
@@ -25,8 +26,8 @@ pub struct Primary<P> {
     pub leases: Leases,
     /// What is not the same on the other members.
     pub syncs: BTreeMap<CopyId, Sync>,
-    /// Blocks of this copy that scrubbing found damaged.
-    pub repairs: BTreeSet<u64>,
+    /// Blocks of this copy that may be damaged; reads of them wait.
+    pub repairs: BlockSet,
     /// The FLUSH under way.
     pub flush: Option<Flushing>,
     /// Who waits for the next one.
@@ -45,7 +46,7 @@ impl<P> Default for Primary<P> {
             links: BTreeMap::new(),
             leases: Leases::default(),
             syncs: BTreeMap::new(),
-            repairs: BTreeSet::new(),
+            repairs: BlockSet::new(),
             flush: None,
             flush_queue: Vec::new(),
             flush_wanted: false,
@@ -71,6 +72,8 @@ pub enum Purpose {
     Op(u64),
     /// Reading for an operation whose own content is damaged.
     Fetch(u64),
+    /// Comparing, for an operation.
+    Digest(u64),
     /// The FLUSH under way.
     Flush,
     /// The flush before a join.
@@ -106,11 +109,11 @@ impl<P: Payload> Primary<P> {
                 sync.phase = Phase::Copying;
             }
         }
-        let fetching: Vec<u64> =
-            self.ops.iter().filter(|(_, op)| op.is_fetching()).map(|(id, _)| *id).collect();
-        for id in fetching {
-            if let Some(Operation { extent, kind: Kind::Read(origin), .. }) = self.ops.remove(&id) {
-                self.waiting.push_front(Waiting::read(origin, extent));
+        let asking: Vec<u64> =
+            self.ops.iter().filter(|(_, op)| op.is_asking()).map(|(id, _)| *id).collect();
+        for id in asking {
+            if let Some(Operation { extent, kind: Kind::Read(origin), repaired, .. }) = self.ops.remove(&id) {
+                self.waiting.push_front(Waiting::read(origin, extent, repaired));
             }
         }
         let links = &self.links;
@@ -136,7 +139,7 @@ impl<P: Payload> State<P> {
             let copy = match op.kind {
                 Kind::Copy(to) => Some(to),
                 Kind::Write(_) => None,
-                Kind::Read(_) => continue,
+                Kind::Read(_) | Kind::Compare(_) => continue,
             };
             let extent = op.extent;
             if let OpStage::Replicating { content, missing, .. } = &mut op.stage {
@@ -187,6 +190,7 @@ impl<P: Payload> State<P> {
             (Purpose::Query, Answer::Touched { log, blocks }) => self.touched_at(from, &log, blocks),
             (Purpose::Op(op), _) => self.op_done_at(op, from),
             (Purpose::Fetch(op), Answer::Content(content)) => self.fetched(op, content, out),
+            (Purpose::Digest(op), Answer::Digests(theirs)) => self.op_digests(op, None, Some(theirs)),
             (Purpose::Flush, _) => {
                 if let Some(flush) = &mut primary.flush {
                     flush.missing.remove(&from);
@@ -198,7 +202,7 @@ impl<P: Payload> State<P> {
                 }
                 self.ask_commits(out);
             }
-            (Purpose::Retire | Purpose::Query | Purpose::Fetch(_), _) => {}
+            (Purpose::Retire | Purpose::Query | Purpose::Fetch(_) | Purpose::Digest(_), _) => {}
         }
     }
 
@@ -224,13 +228,15 @@ impl<P: Payload> State<P> {
 
     /// All that a primary may do now, each behind the gate.
     pub(super) fn drain_primary(&mut self, out: &mut Effects<P>) {
-        self.finish_ops(out);
+        let may_act = self.may_act();
+        self.finish_ops(may_act, out);
         self.open_session(out);
-        self.start_waiting(out);
-        self.start_copies(out);
-        self.finish_flush(out);
-        self.start_flush(out);
-        self.start_join_flushes(out);
-        self.start_applies(out);
+        if may_act {
+            self.start_waiting(out);
+            self.start_copies(out);
+            self.finish_flush(out);
+            self.start_flush(out);
+            self.start_join_flushes(out);
+        }
     }
 }

@@ -24,6 +24,8 @@ pub struct Waiting<P> {
     pub origin: Origin,
     /// A read or a write.
     pub op: Op<P>,
+    /// A read that found damage, which has been repaired since, as far as possible.
+    pub repaired: bool,
 }
 
 impl<P: Payload> State<P> {
@@ -44,7 +46,7 @@ impl<P: Payload> State<P> {
             && match message {
                 ToPrimary::Hello { .. } => self.hello(from, session, out),
                 ToPrimary::Request { seq, op, .. } => {
-                    self.take_request(Origin { client: from, epoch, session, seq }, op)
+                    self.take_request(Origin { client: from, epoch, session, seq }, op, out)
                 }
             };
         if !taken {
@@ -74,8 +76,8 @@ impl<P: Payload> State<P> {
         true
     }
 
-    fn take_request(&mut self, origin: Origin, op: Op<P>) -> bool {
-        let (bugs, most) = (self.settings.bugs, self.settings.waiting_max);
+    fn take_request(&mut self, origin: Origin, op: Op<P>, out: &mut Effects<P>) -> bool {
+        let (bugs, most, blocks) = (self.settings.bugs, self.settings.waiting_max, self.settings.blocks);
         let Some(primary) = &mut self.volatile.primary else { return false };
         let Some(session) = &mut primary.session else { return false };
         let fits = session.id == origin.session && session.client == origin.client && session.open;
@@ -89,9 +91,15 @@ impl<P: Payload> State<P> {
             }
             session.taken = origin.seq;
         }
+        if op.extent().is_some_and(|extent| extent.len == 0 || extent.end() > blocks) {
+            self.reply(origin, Outcome::OutOfRange, out);
+            return true;
+        }
         match op {
             Op::Flush => primary.flush_queue.push(origin),
-            Op::Read(_) | Op::Write(..) => primary.waiting.push_back(super::Waiting { origin, op }),
+            Op::Read(_) | Op::Write(..) => {
+                primary.waiting.push_back(Waiting { origin, op, repaired: false });
+            }
         }
         true
     }
@@ -101,8 +109,11 @@ impl<P: Payload> State<P> {
         let keeps = self.settings.bugs.accept_old_session;
         let Some(primary) = &mut self.volatile.primary else { return };
         let Some(session) = &mut primary.session else { return };
+        if session.open {
+            return;
+        }
         let mut origins = primary.ops.values().filter_map(super::Operation::origin);
-        if !session.open && (keeps || origins.all(|origin| origin.session == session.id)) {
+        if keeps || origins.all(|origin| origin.session == session.id) {
             session.open = true;
             out.push(Effect::Tell(session.client, ToClient::Welcome { session: session.id }));
         }
@@ -110,9 +121,6 @@ impl<P: Payload> State<P> {
 
     /// Starts, in order, the requests whose blocks are free.
     pub(super) fn start_waiting(&mut self, out: &mut Effects<P>) {
-        if !self.may_act() {
-            return;
-        }
         let mut index = 0;
         while let Some(waiting) = self.volatile.primary.as_ref().and_then(|p| p.waiting.get(index)) {
             let reads = matches!(waiting.op, Op::Read(_));
@@ -125,7 +133,10 @@ impl<P: Payload> State<P> {
                 return;
             };
             match waiting.op {
-                Op::Read(extent) => self.start_read(extent, Kind::Read(waiting.origin), out),
+                Op::Read(extent) => {
+                    let id = self.start_read(extent, Kind::Read(waiting.origin), out);
+                    self.set_repaired(id, waiting.repaired);
+                }
                 Op::Write(extent, content) => self.start_write(extent, content, waiting.origin, out),
                 Op::Flush => {}
             }
@@ -141,7 +152,7 @@ impl<P: Payload> State<P> {
     /// Nothing that overlaps is under way, came earlier, or is suspect.
     fn is_free(&self, extent: &Extent, reads: bool, index: usize) -> bool {
         let Some(primary) = &self.volatile.primary else { return false };
-        if self.is_suspect(extent) {
+        if self.is_suspect(extent) || reads && primary.repairs.overlaps(extent.range()) {
             return false;
         }
         if self.settings.bugs.primary_overlaps {

@@ -83,19 +83,53 @@ impl World {
             if self.budget.flushes > 0 && !waiting.contains_key(&FLUSH_TAG) {
                 out.push(Action::Flush { client });
             }
-            let news = state.view.is_none_or(|(known, _)| known < self.record.generation);
-            let primary = &self.copies[self.record.now.primary.0 as usize];
-            let rules = primary.up
-                && primary.state.volatile.active
-                && primary.state.rules()
-                && primary.state.adopted_generation() == self.record.generation;
-            if news || state.refused && rules {
+            if self.client_may_learn(client) {
                 out.push(Action::ClientLearns(client));
             }
             if self.budget.reconnects > 0 {
                 out.push(Action::Reconnect(client));
             }
         }
+    }
+
+    fn client_may_learn(&self, client: usize) -> bool {
+        let state = &self.clients[client];
+        let news = state.view.is_none_or(|(known, _)| known < self.record.generation);
+        let primary = &self.copies[self.record.now.primary.0 as usize];
+        let rules = || {
+            primary.up
+                && primary.state.volatile.active
+                && primary.state.rules()
+                && primary.state.adopted_generation() == self.record.generation
+        };
+        !state.detached && (news || state.refused && rules())
+    }
+
+    /// The first of the actions that this configuration takes at once.
+    pub(crate) fn quiet_action(&self, config: &Config) -> Option<Action> {
+        let eager = &config.eager;
+        let learns = |client: &usize| eager.clients && self.client_may_learn(*client);
+        let client = (0..self.clients.len()).find(learns).map(Action::ClientLearns);
+        let machine = || (0..self.copies.len()).find_map(|copy| self.quiet_machine_action(config, copy));
+        let repairs = || manager::repair(&self.record, &self.alive(None), config.bugs).is_some();
+        let fenced = || manager::finish_fence(&self.record, config.bugs).is_some();
+        client
+            .or_else(machine)
+            .or_else(|| (eager.repairs && repairs()).then_some(Action::Repair))
+            .or_else(|| (eager.fences && fenced()).then_some(Action::FenceDone))
+    }
+
+    fn quiet_machine_action(&self, config: &Config, copy: usize) -> Option<Action> {
+        let eager = &config.eager;
+        if !self.copies[copy].up {
+            return eager.restarts.then_some(Action::Restart(copy));
+        }
+        if eager.records && self.may_learn(copy) {
+            return Some(Action::Learn(copy));
+        }
+        let lapsed = || self.lapsed_grants(copy).next().map(|holder| Action::GrantLapses(copy, holder));
+        let settled = || self.may_settle(copy).then_some(Action::Settled(copy));
+        if eager.grants { lapsed().or_else(settled) } else { None }
     }
 
     fn network_actions(&self, out: &mut Vec<Action>) {
@@ -117,11 +151,7 @@ impl World {
             return;
         }
         let volatile = &machine.state.volatile;
-        let adopted = machine.state.adopted_generation();
-        let known = volatile.known.as_ref().map_or(adopted, |known| known.generation);
-        let activated = known == adopted && self.record.active && !volatile.active;
-        let fenced = machine.state.durable.record.as_ref().is_some_and(|r| r.fencing != self.record.fencing);
-        if self.record.generation > known || self.record.generation == adopted && (activated || fenced) {
+        if self.may_learn(copy) {
             out.push(Action::Learn(copy));
         }
         for (has, action) in [
@@ -150,6 +180,30 @@ impl World {
         if self.has_lost_packets(copy) {
             out.push(Action::Resend(copy));
         }
+    }
+
+    /// There is news for the copy.
+    fn may_learn(&self, copy: usize) -> bool {
+        let machine = &self.copies[copy];
+        let volatile = &machine.state.volatile;
+        let adopted = machine.state.adopted_generation();
+        let known = volatile.known.as_ref().map_or(adopted, |known| known.generation);
+        let activated = known == adopted && self.record.active && !volatile.active;
+        let fenced = machine.state.durable.record.as_ref().is_some_and(|r| r.fencing != self.record.fencing);
+        self.record.generation > known || self.record.generation == adopted && (activated || fenced)
+    }
+
+    /// Who does not hold a lease of this copy any more.
+    fn lapsed_grants(&self, copy: usize) -> impl Iterator<Item = CopyId> {
+        let me = Grantor::Copy(CopyId(copy as u64));
+        let granted = self.copies[copy].state.volatile.granted.iter().copied();
+        granted.filter(move |holder| self.holds(holder.0 as usize, me).is_none())
+    }
+
+    fn may_settle(&self, copy: usize) -> bool {
+        let me = Grantor::Copy(CopyId(copy as u64));
+        let held = || (0..self.copies.len()).any(|holder| self.holds(holder, me).is_some());
+        !self.copies[copy].state.volatile.settled && !held()
     }
 
     /// Something is unanswered and nothing is on its way any more.
@@ -187,14 +241,8 @@ impl World {
                 }
             }
         }
-        let me = Grantor::Copy(CopyId(copy as u64));
-        for holder in &machine.state.volatile.granted {
-            if self.holds(holder.0 as usize, me).is_none() {
-                out.push(Action::GrantLapses(copy, *holder));
-            }
-        }
-        let held = (0..self.copies.len()).any(|holder| self.holds(holder, me).is_some());
-        if !machine.state.volatile.settled && !held {
+        out.extend(self.lapsed_grants(copy).map(|holder| Action::GrantLapses(copy, holder)));
+        if self.may_settle(copy) {
             out.push(Action::Settled(copy));
         }
     }
@@ -367,11 +415,11 @@ impl World {
             }
             Action::ReadDone(copy) => {
                 let read = self.edit(copy, |machine| {
-                    let (id, extent) = machine.reads.pop_front()?;
-                    Some((id, crate::disk::content(machine.disk.read(extent.start))))
+                    let read = machine.reads.pop_front()?;
+                    Some(read.done(&machine.disk))
                 });
-                if let Some((id, content)) = read {
-                    self.copy_event(config, copy, Event::Read(id, Some(content)));
+                if let Some(event) = read {
+                    self.copy_event(config, copy, event);
                 }
             }
             Action::Flushed(copy) => {

@@ -80,7 +80,7 @@ impl World {
             if !lives || !sync.known || told || is_busy(&mirror.state) {
                 continue;
             }
-            for block in (0..self.registers.len() as u64).filter(|block| !sync.left.contains(block)) {
+            for block in (0..self.registers.len() as u64).filter(|block| !sync.left.contains(*block)) {
                 let (ours, theirs) = (ruling.disk.read(block), mirror.disk.read(block));
                 if ours != theirs {
                     self.violation = Some(format!(

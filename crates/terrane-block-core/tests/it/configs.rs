@@ -1,6 +1,5 @@
 //! What is searched.
 
-use crate::actions::Action;
 use crate::world::Packet;
 use terrane_block_core::bugs::Bugs;
 use terrane_block_core::message::Message;
@@ -72,18 +71,6 @@ impl Eager {
         repairs: true,
         restarts: true,
     };
-
-    pub(crate) fn action(&self, action: &Action) -> bool {
-        match action {
-            Action::GrantLapses(..) | Action::Settled(_) => self.grants,
-            Action::ClientLearns(_) => self.clients,
-            Action::Learn(_) => self.records,
-            Action::Repair => self.repairs,
-            Action::Restart(_) => self.restarts,
-            Action::FenceDone => self.fences,
-            _ => false,
-        }
-    }
 
     pub(crate) fn packet(&self, packet: &Packet) -> bool {
         match packet {

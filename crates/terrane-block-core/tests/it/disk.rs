@@ -1,6 +1,6 @@
 //! A disk that forgets what was not flushed.
 
-use terrane_block_core::{Content, Extent};
+use terrane_block_core::{Content, Digest, Extent};
 
 /// One block: what is on stable media, and what was written since, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
@@ -30,11 +30,17 @@ impl Disk {
     }
 
     pub(crate) fn write(&mut self, extent: Extent, content: &Content<u8>) {
-        let block = &mut self.0[extent.start as usize];
-        if block.read() != value(content) || !block.cached.is_empty() {
-            block.cached.push(value(content));
+        for block in extent.blocks() {
+            let block = &mut self.0[block as usize];
+            if block.read() != value(content) || !block.cached.is_empty() {
+                block.cached.push(value(content));
+            }
+            block.cached.dedup();
         }
-        block.cached.dedup();
+    }
+
+    pub(crate) fn digests(&self, extent: Extent) -> Vec<Digest> {
+        extent.blocks().map(|block| Digest(self.read(block).into())).collect()
     }
 
     pub(crate) fn read(&self, block: u64) -> u8 {

@@ -22,7 +22,7 @@ pub(crate) struct Machine {
     pub(crate) state: State<u8>,
     pub(crate) disk: Disk,
     pub(crate) writes: VecDeque<(u64, Extent, Content<u8>)>,
-    pub(crate) reads: VecDeque<(u64, Extent)>,
+    pub(crate) reads: VecDeque<LocalRead>,
     pub(crate) flushes: VecDeque<(u64, Vec<u8>)>,
     pub(crate) persists: u32,
     /// Earlier lives of which nothing is lost.
@@ -31,6 +31,24 @@ pub(crate) struct Machine {
     pub(crate) cache_lost: bool,
     /// The last life in which its machine lost what was not flushed: by it and all earlier ones.
     pub(crate) lost: Option<Incarnation>,
+}
+
+/// What is read, and whether only its hashes are wanted.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct LocalRead {
+    pub(crate) id: u64,
+    pub(crate) extent: Extent,
+    pub(crate) digests: bool,
+}
+
+impl LocalRead {
+    pub(crate) fn done(&self, disk: &Disk) -> Event<u8> {
+        if self.digests {
+            Event::Digested(self.id, disk.digests(self.extent))
+        } else {
+            Event::Read(self.id, Some(content(disk.read(self.extent.start))))
+        }
+    }
 }
 
 /// Shared by the worlds in which nothing happened to the copy; hashed once.
@@ -124,6 +142,8 @@ impl World {
             id: CopyId(id),
             blocks: config.blocks,
             log_grain: 1,
+            log_hot: 0,
+            recopy_blocks: 1,
             recopies_max: 1,
             waiting_max: 8,
             bugs: config.bugs,
@@ -204,6 +224,7 @@ impl World {
                     Message::Link { stamp, .. }
                     | Message::Ack { stamp, .. }
                     | Message::LeaseGrant { stamp, .. }
+                    | Message::FlushWanted { stamp }
                     | Message::Damaged { stamp, .. } => stamp.generation.0,
                     // Leases come and go in actions of their own.
                     Message::LeaseRequest { .. } | Message::Refused { .. } => return,
@@ -224,7 +245,12 @@ impl World {
                 let connection = self.copies[copy].state.volatile.incarnation.0;
                 self.push(Channel { from, to: MANAGER, connection }, Packet::Ask(request));
             }
-            Effect::Fetch | Effect::Persist(_) | Effect::Write(..) | Effect::Read(..) | Effect::Flush(_) => {}
+            Effect::Fetch
+            | Effect::Persist(_)
+            | Effect::Write(..)
+            | Effect::Read(..)
+            | Effect::Digest(..)
+            | Effect::Flush(_) => {}
         }
     }
 
@@ -280,6 +306,7 @@ impl World {
                 }
             }
             Outcome::Damaged => self.violation = Some("undamaged disks are reported damaged".into()),
+            Outcome::OutOfRange => self.violation = Some("nothing was asked for beyond the end".into()),
         }
     }
 
@@ -354,7 +381,7 @@ impl World {
 
     /// One of the actions that this configuration takes at once.
     fn step_quietly(&mut self, config: &Config) -> bool {
-        let action = self.actions(config).into_iter().find(|action| config.eager.action(action));
+        let action = self.quiet_action(config);
         if let Some(action) = action {
             self.act_only(config, action);
         }
@@ -449,6 +476,14 @@ impl World {
 }
 
 impl Machine {
+    fn local_read(&mut self, at_once: bool, read: LocalRead, events: &mut VecDeque<Event<u8>>) {
+        if at_once {
+            events.push_back(read.done(&self.disk));
+        } else {
+            self.reads.push_back(read);
+        }
+    }
+
     /// Effects on the machine itself; those on others are left in `others`.
     fn perform(
         &mut self,
@@ -466,10 +501,12 @@ impl Machine {
                 events.push_back(Event::Written(id));
             }
             Effect::Write(id, extent, content) => self.writes.push_back((id, extent, content)),
-            Effect::Read(id, extent) if eager.reads => {
-                events.push_back(Event::Read(id, Some(content(self.disk.read(extent.start)))));
+            Effect::Read(id, extent) => {
+                self.local_read(eager.reads, LocalRead { id, extent, digests: false }, events);
             }
-            Effect::Read(id, extent) => self.reads.push_back((id, extent)),
+            Effect::Digest(id, extent) => {
+                self.local_read(eager.reads, LocalRead { id, extent, digests: true }, events);
+            }
             Effect::Flush(id) if eager.flushes => {
                 let mark = self.disk.mark();
                 self.disk.flushed(&mark);
