@@ -1,0 +1,97 @@
+//! Commands to block servers: sent again until they are answered, made anew from the state after a reconnection.
+
+use terrane_block_core::CopyId;
+use terrane_block_wire::control::{Command, FromManager, ServerId, StripeId};
+
+use super::stripes::was_made;
+use super::{Leader, Purpose};
+use crate::jobs::Job;
+use crate::liveness::Millis;
+
+/// Unanswered for so long, a command is sent again.
+const AGAIN: Millis = 10_000;
+
+impl Leader {
+    /// A copy shall go.
+    pub(super) fn doom(&mut self, server: ServerId, stripe: StripeId, copy: CopyId, now: Millis) {
+        self.servers.entry(server).or_default().doomed.insert((stripe, copy));
+        self.command_server(server, now);
+    }
+
+    /// Sends a server what it shall do and was not told on this connection.
+    pub(super) fn command_server(&mut self, id: ServerId, now: Millis) {
+        let Some(server) = self.servers.get(&id) else { return };
+        let Some(session) = server.session else { return };
+        let mut wanted: Vec<Command> = server
+            .doomed
+            .iter()
+            .map(|(stripe, copy)| Command::DeleteCopy { stripe: *stripe, copy: *copy })
+            .collect();
+        for stripe in server.stripes.iter().filter_map(|stripe| self.stripes.get(stripe)) {
+            let row = &stripe.row;
+            for (copy, place) in row.places.iter().filter(|(_, place)| place.server == id) {
+                let there = server.copies.contains_key(&(row.id, *copy));
+                if !there && !was_made(row, *copy) && !stripe.failed.contains_key(copy) {
+                    let (stripe, identity) = (row.id, row.identity.clone());
+                    wanted.push(Command::CreateCopy { stripe, copy: *copy, pool: place.pool, identity });
+                }
+            }
+        }
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        for command in wanted {
+            if server.commands.values().any(|(sent, _)| *sent == command) {
+                continue;
+            }
+            let number = self.next_command;
+            self.next_command += 1;
+            server.commands.insert(number, (command.clone(), now));
+            self.out.push(super::Action::Send(session, FromManager::Command { id: number, command }));
+        }
+    }
+
+    pub(super) fn command_done(
+        &mut self,
+        id: ServerId,
+        number: u64,
+        result: Result<(), String>,
+        now: Millis,
+    ) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        let Some((command, _)) = server.commands.remove(&number) else { return };
+        match (command, result) {
+            (Command::DeleteCopy { stripe, copy }, Ok(())) => {
+                self.run(Job::Deleted { server: id, stripe, copy }, Purpose::Other);
+            }
+            (Command::CreateCopy { stripe, copy, .. }, Err(reason)) => {
+                tracing::warn!(?stripe, ?copy, reason, "a copy could not be made");
+                if let Some(stripe) = self.stripes.get_mut(&stripe) {
+                    stripe.failed.insert(copy, reason);
+                    stripe.avoid.insert(id);
+                }
+                self.dirty.insert(stripe);
+            }
+            // The report tells that it is there. A deletion that failed is tried again with the next connection or
+            // review.
+            (Command::CreateCopy { .. } | Command::Scrub { .. }, Ok(())) => {}
+            (Command::DeleteCopy { stripe, copy }, Err(reason)) => {
+                tracing::warn!(?stripe, ?copy, reason, "a copy could not be deleted");
+                let command = Command::DeleteCopy { stripe, copy };
+                self.servers.entry(id).or_default().commands.insert(number, (command, now));
+            }
+            (Command::Scrub { .. }, Err(reason)) => tracing::warn!(reason, "a copy could not be scrubbed"),
+        }
+    }
+
+    pub(super) fn resend_commands(&mut self, now: Millis) {
+        for server in self.servers.values_mut() {
+            let Some(session) = server.session else { continue };
+            for (number, (command, sent)) in &mut server.commands {
+                if now.saturating_sub(*sent) >= AGAIN {
+                    *sent = now;
+                    let message = FromManager::Command { id: *number, command: command.clone() };
+                    self.out.push(super::Action::Send(session, message));
+                }
+            }
+        }
+    }
+}

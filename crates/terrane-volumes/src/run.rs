@@ -1,0 +1,113 @@
+//! The driver: connections, the store and the clock around [`crate::leader::Leader`].
+
+mod sessions;
+mod term;
+
+use std::sync::Arc;
+
+use terrane_block_wire::control::{FromManager, ToManager};
+use terrane_block_wire::transport::{Connection, Listener};
+use terrane_telemetry::health::HealthHandle;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::ManagerConfig;
+use crate::leader::Leader;
+use crate::liveness::Millis;
+use crate::metrics::Metrics;
+use crate::office::{Candidate, Office};
+
+/// Something to be looked up or done in the manager's memory. `None`: this manager is not in office.
+pub(crate) type Query = Box<dyn FnOnce(Option<&mut Leader>, Millis) + Send>;
+
+/// Connections that wait to be looked at.
+const INCOMING_MAX: usize = 64;
+
+/// Everything that the driver needs.
+pub(crate) struct Driver {
+    pub(crate) config: Arc<ManagerConfig>,
+    pub(crate) metrics: Metrics,
+    pub(crate) health: HealthHandle,
+    pub(crate) queries: mpsc::Receiver<Query>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Driver {
+    /// Until it is stopped.
+    pub(crate) async fn run(mut self, listener: Listener) {
+        let (sender, mut incoming) = mpsc::channel(INCOMING_MAX);
+        let accepting = tokio::spawn(accept(listener, sender, self.stop.clone()));
+        while !self.stop.is_cancelled() {
+            if self.config.exclusive {
+                match Office::alone(&self.config.store).await {
+                    Ok(office) => self.serve(office, None, &mut incoming).await,
+                    Err(error) => {
+                        tracing::error!(%error, "the manager cannot take office");
+                        self.health.failed(format!("cannot take office: {error}"));
+                        self.pause(std::time::Duration::from_secs(1)).await;
+                    }
+                }
+            } else if let Some(term) = self.campaign(&mut incoming).await {
+                self.serve(term.office(), Some(term), &mut incoming).await;
+            }
+        }
+        drop(incoming);
+        if let Err(error) = accepting.await {
+            tracing::error!(%error, "taking connections broke off");
+        }
+    }
+
+    async fn pause(&self, time: std::time::Duration) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(time) => {}
+        }
+    }
+
+    /// Waits for the office. Everyone who connects meanwhile is sent on.
+    async fn campaign(&mut self, incoming: &mut mpsc::Receiver<Connection>) -> Option<crate::office::Term> {
+        let mut candidate = Candidate::new(self.config.store.clone(), self.config.timing.office);
+        let mut period = tokio::time::interval(candidate.period());
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                Some(connection) = incoming.recv() => send_on(connection),
+                Some(query) = self.queries.recv() => query(None, crate::office::now()),
+                _ = period.tick() => match candidate.try_take().await {
+                    Ok(Some(term)) => return Some(term),
+                    Ok(None) => self.health.ok(),
+                    Err(error) => {
+                        tracing::warn!(%error, "the store does not answer");
+                        self.health.failed(format!("the store does not answer: {error}"));
+                    }
+                },
+            }
+        }
+    }
+}
+
+async fn accept(mut listener: Listener, to: mpsc::Sender<Connection>, stop: CancellationToken) {
+    loop {
+        let connection = tokio::select! {
+            () = stop.cancelled() => return,
+            connection = listener.accept() => connection,
+        };
+        if to.send(connection).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells whoever connected that another manager is in office.
+fn send_on(connection: Connection) {
+    let (_, sender, writer) = connection.split::<ToManager, FromManager>();
+    let told =
+        sender.send(&FromManager::Rejected("another manager is in office: try the next one".to_owned()));
+    if told.is_ok() {
+        sender.close();
+        tokio::spawn(async move {
+            // It hears of it, or finds the connection closed: both send it on.
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(1), writer.run()).await;
+        });
+    }
+}

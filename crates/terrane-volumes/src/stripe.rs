@@ -1,0 +1,167 @@
+//! What shall become of a stripe: a pure function from its stored row and what is believed to the next row.
+//!
+//! All membership changes go through `terrane_block_core::manager`; here is only which copies there should be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use terrane_block_core::bugs::Bugs;
+use terrane_block_core::manager::{self, Alive};
+use terrane_block_core::record::Record;
+use terrane_block_core::{CopyId, Generation};
+
+use crate::rows::{PlaceRow, StripeRow};
+
+/// What the manager believes about a stripe's copies. May be wrong: then things are slower, never false.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Copies that answer and are trusted.
+    pub(crate) alive: BTreeMap<CopyId, Alive>,
+    /// Copies that answer, but fail too often, or others complain about: only if there is nothing better.
+    pub(crate) doubtful: BTreeMap<CopyId, Alive>,
+    /// Nobody can hold the manager's lease of this stripe: its primary may change.
+    pub(crate) lease_lapsed: bool,
+    /// Copies that were away for so long that they are replaced.
+    pub(crate) gone: BTreeSet<CopyId>,
+    /// Copies on servers that are being drained.
+    pub(crate) leaving: BTreeSet<CopyId>,
+    /// Of some servers it is not known yet whether they live: nobody is removed.
+    pub(crate) unsure: bool,
+}
+
+/// The next row, if something is to be changed and may be.
+pub(crate) fn advance(row: &StripeRow, facts: &Facts) -> Option<StripeRow> {
+    let mut next = match &row.record {
+        None => begin(row, facts)?,
+        Some(record) => {
+            let finished = manager::finish_fence(record, Bugs::NONE);
+            let repaired = || (!facts.unsure).then(|| repair(row, record, facts)).flatten();
+            match finished.or_else(repaired) {
+                Some(next) => StripeRow { record: Some(next), ..row.clone() },
+                None => drop_surplus(row, record, facts)?,
+            }
+        }
+    };
+    next.version = row.version + 1;
+    Some(next)
+}
+
+/// Whether one more copy should be made, and why.
+pub(crate) fn wants_copy(row: &StripeRow, facts: &Facts) -> Option<String> {
+    if facts.unsure {
+        return None;
+    }
+    let hopeful = |copy: &&CopyId| !facts.gone.contains(copy) && !facts.leaving.contains(copy);
+    let hopeful = row.places.keys().filter(hopeful).count();
+    let source = row.record.as_ref().is_none_or(|record| {
+        let lives = |copy: &CopyId| facts.alive.contains_key(copy) || facts.doubtful.contains_key(copy);
+        record.now.in_sync.keys().any(lives)
+    });
+    let few = hopeful < row.wanted as usize && source;
+    few.then(|| {
+        let why = if facts.leaving.is_empty() { "a copy is gone" } else { "a server is being drained" };
+        why.to_owned()
+    })
+}
+
+/// All first copies are made: the record begins. What could not be made is dropped before.
+fn begin(row: &StripeRow, facts: &Facts) -> Option<StripeRow> {
+    let mut next = row.clone();
+    next.places.retain(|copy, _| !facts.gone.contains(copy));
+    let made: BTreeMap<_, _> =
+        next.places.keys().filter_map(|copy| Some((*copy, facts.alive.get(copy)?.incarnation))).collect();
+    if made.len() == next.places.len() && made.len() >= row.wanted as usize {
+        // The first place is in the zone that was asked for.
+        let primary = *made.keys().next()?;
+        next.record = Some(Record::create(&made, primary, row.layout));
+    }
+    (next != *row).then_some(next)
+}
+
+/// In-sync copies that are not to leave.
+fn staying<'a>(record: &'a Record, facts: &'a Facts) -> impl Iterator<Item = CopyId> + 'a {
+    record.now.in_sync.keys().copied().filter(|copy| !facts.leaving.contains(copy))
+}
+
+/// The membership that who lives allows. Copies beyond those wanted are let go.
+fn repair(row: &StripeRow, record: &Record, facts: &Facts) -> Option<Record> {
+    let admitted = admit(row, record, facts);
+    let known = |alive: &BTreeMap<CopyId, Alive>| {
+        let known = alive.iter().filter(|(copy, _)| row.places.contains_key(copy));
+        known.map(|(copy, alive)| (*copy, alive.clone())).collect::<BTreeMap<_, _>>()
+    };
+    let mut alive = known(&facts.alive);
+    let lives = |alive: &BTreeMap<CopyId, Alive>, copy: &CopyId| {
+        let now = alive.get(copy).map(|alive| alive.incarnation);
+        now.is_some_and(|incarnation| record.now.is_in_sync(*copy, incarnation))
+    };
+    let enough = record.active
+        && staying(record, facts).filter(|copy| lives(&alive, copy)).count() >= row.wanted as usize;
+    if enough {
+        alive.retain(|copy, _| record.now.in_sync.contains_key(copy) && !facts.leaving.contains(copy));
+    }
+    if !record.now.in_sync.keys().any(|copy| lives(&alive, copy)) {
+        alive.extend(known(&facts.doubtful));
+    }
+    let next = manager::repair(&admitted, &alive, Bugs::NONE)?;
+    let moves = next.now.primary != record.now.primary;
+    // A primary without mirrors may hold our lease: nobody takes its place before that has lapsed.
+    (facts.lease_lapsed || !moves).then_some(next)
+}
+
+/// The record with copies that were made since, as absent ones that never were in sync. They join with the next
+/// generation, or are forgotten with this attempt.
+fn admit(row: &StripeRow, record: &Record, facts: &Facts) -> Record {
+    let mut admitted = record.clone();
+    let in_active = |copy: &CopyId| {
+        let (_, active) = record.active_membership();
+        active.in_sync.contains_key(copy) || active.absent.contains_key(copy)
+    };
+    for copy in row.places.keys().filter(|copy| facts.alive.contains_key(copy)) {
+        let now = &mut admitted.now;
+        if !now.in_sync.contains_key(copy) && !now.absent.contains_key(copy) && !in_active(copy) {
+            now.absent.insert(*copy, Generation(0));
+        }
+    }
+    admitted
+}
+
+/// Forgets copies that nobody needs: all absent ones if there are enough in sync, and those that are gone and never
+/// were in sync. The record's generation stays: no copy acts on who is absent, but to keep a bitmap for it.
+fn drop_surplus(row: &StripeRow, record: &Record, facts: &Facts) -> Option<StripeRow> {
+    if !record.active {
+        return None;
+    }
+    let enough = staying(record, facts).count() >= row.wanted as usize;
+    let useless = |copy: &CopyId| {
+        let never = record.now.absent.get(copy).is_none_or(|last| *last == Generation(0));
+        let joining = record.now.joining.contains_key(copy);
+        let in_sync = record.now.in_sync.contains_key(copy);
+        !in_sync && !joining && (enough || never && facts.gone.contains(copy))
+    };
+    let goes: BTreeSet<CopyId> = row.places.keys().copied().filter(useless).collect();
+    if goes.is_empty() {
+        return None;
+    }
+    let mut next = row.clone();
+    next.places.retain(|copy, _| !goes.contains(copy));
+    if let Some(record) = &mut next.record {
+        record.now.absent.retain(|copy, _| !goes.contains(copy));
+    }
+    Some(next)
+}
+
+impl StripeRow {
+    /// Places that this row has and another one has not: their copies are to be deleted.
+    pub(crate) fn places_not_in(&self, next: Option<&Self>) -> Vec<(CopyId, PlaceRow)> {
+        let kept = |copy: &CopyId| next.is_some_and(|next| next.places.contains_key(copy));
+        self.places.iter().filter(|(copy, _)| !kept(copy)).map(|(copy, place)| (*copy, *place)).collect()
+    }
+
+    /// Fewer copies in sync than wanted.
+    pub(crate) fn is_degraded(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.now.in_sync.len() < self.wanted as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests;
