@@ -1,5 +1,7 @@
 //! The block server: keeps copies of volume stripes on drives.
 //!
-//! [`engine`] is what stores them; it knows nothing of replication and carries out what the replication core asks for.
+//! * [`engine`] stores them; it knows nothing of replication and carries out what the replication core asks for.
+//! * [`server`] joins it with the replication core and the network.
 
 pub mod engine;
+pub mod server;

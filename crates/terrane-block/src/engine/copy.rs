@@ -3,6 +3,7 @@
 mod commit;
 mod flush;
 mod read;
+mod status;
 mod verify;
 mod write;
 
@@ -193,7 +194,7 @@ impl Copy {
     }
 
     /// Ends this life: refuses everything from now on, and waits until no write is under way.
-    pub(super) fn end(&self, reason: EngineError) {
+    pub fn end(&self, reason: EngineError) {
         self.failed.get_or_init(|| reason);
         for group in self.hot.read().values() {
             drop(group.lock());

@@ -3,8 +3,9 @@
 //! [`FsMedia`] is a directory of the host. [`OverDisk`] puts the same on any [`Disk`], the simulator's above all.
 
 use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +29,13 @@ pub trait DataFile: Send + Sync {
     /// # Errors
     /// `UnexpectedEof` when the file ends before, or what the host says.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// The same, if the kernel has all of it in memory. False: it has not, or cannot tell; `buf` has anything.
+    ///
+    /// # Errors
+    /// As [`DataFile::read_at`].
+    fn read_cached(&self, _buf: &mut [u8], _offset: u64) -> io::Result<bool> {
+        Ok(false)
+    }
     /// Hands all of `buf` to the kernel. After an error any part may have been written.
     ///
     /// # Errors
@@ -102,6 +110,15 @@ fn offset_of(offset: u64) -> io::Result<i64> {
 impl DataFile for FsData {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.0.read_exact_at(buf, offset)
+    }
+
+    fn read_cached(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+        let len = buf.len();
+        match preadv2(&self.0, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(read == len),
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {

@@ -5,6 +5,7 @@ use crate::engine::entry::{self, Content, Entry, State};
 use crate::engine::error::EngineError;
 use crate::engine::group::Group;
 use crate::engine::layout::{BLOCK, ENTRY, Piece};
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
@@ -93,8 +94,15 @@ impl Runs {
     }
 }
 
+/// Whether a read may wait for the drive.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    Wait,
+    Cached,
+}
+
 /// The contents that the blocks of a chunk should have.
-type Wanted = [Content; CHUNK];
+pub(super) type Wanted = [Content; CHUNK];
 
 impl Copy {
     /// Reads the blocks from `first` on that fill `buf`. What is not [`Kind::Data`] reads as zeros.
@@ -103,6 +111,23 @@ impl Copy {
     /// [`EngineError::Misaligned`], [`EngineError::Beyond`], [`EngineError::Failed`], or [`EngineError::Io`]. Damage
     /// is no error but a [`Kind`].
     pub fn read(&self, first: u64, buf: &mut [u8]) -> Result<Contents, EngineError> {
+        self.read_how(first, buf, How::Wait)
+    }
+
+    /// The same, if the kernel has all of it in memory and nothing has to be found out first; otherwise nothing.
+    ///
+    /// # Errors
+    /// As [`Copy::read`].
+    pub fn read_cached(&self, first: u64, buf: &mut [u8]) -> Result<Option<Contents>, EngineError> {
+        match self.read_how(first, buf, How::Cached) {
+            Ok(contents) if contents.is_damaged() => Ok(None),
+            Ok(contents) => Ok(Some(contents)),
+            Err(EngineError::Io { source, .. }) if source.kind() == ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_how(&self, first: u64, buf: &mut [u8], how: How) -> Result<Contents, EngineError> {
         if buf.is_empty() || !buf.len().is_multiple_of(BLOCK) {
             return Err(EngineError::Misaligned { len: buf.len() });
         }
@@ -114,12 +139,12 @@ impl Copy {
             let at = piece.skip * BLOCK;
             let part = &mut buf[at..at + piece.range.len() * BLOCK];
             let mut kinds = [Kind::Absent; CHUNK];
-            if !self.read_chunk(&piece, part, &mut kinds)? {
+            if !self.read_chunk(&piece, part, &mut kinds, how)? && how == How::Wait {
                 self.read_chunk_alone(&piece, part, &mut kinds)?;
             }
             let kinds = &kinds[..piece.range.len()];
             let damaged = kinds.iter().filter(|kind| kind.is_damaged()).count();
-            if damaged > 0 {
+            if damaged > 0 && how == How::Wait {
                 self.damaged.fetch_add(damaged as u64, Ordering::Relaxed);
             }
             kinds.iter().for_each(|kind| runs.push(*kind));
@@ -138,17 +163,11 @@ impl Copy {
         piece: &Piece,
         buf: &mut [u8],
         kinds: &mut [Kind; CHUNK],
+        how: How,
     ) -> Result<bool, EngineError> {
         let mut wanted: Wanted = [Content::default(); CHUNK];
-        match self.group(piece.group) {
-            Some(group) => {
-                let mut group = group.lock();
-                self.settle(&mut group, piece.range.clone(), false)?;
-                take_wanted(&group, piece, &mut wanted);
-            }
-            None => self.wanted_from_file(piece, &mut wanted)?,
-        }
-        self.read_wanted(piece, &wanted, buf, kinds)?;
+        self.wanted(piece, &mut wanted, how)?;
+        self.read_wanted(piece, &wanted, buf, kinds, how)?;
         Ok(!kinds.contains(&Kind::Corrupt))
     }
 
@@ -167,16 +186,36 @@ impl Copy {
             let mut group = group.lock();
             self.settle(&mut group, piece.range.clone(), false)?;
             take_wanted(&group, piece, &mut wanted);
-            return self.read_wanted(piece, &wanted, buf, kinds);
+            return self.read_wanted(piece, &wanted, buf, kinds, How::Wait);
         }
-        self.wanted_from_file(piece, &mut wanted)?;
-        self.read_wanted(piece, &wanted, buf, kinds)
+        self.wanted_from_file(piece, &mut wanted, How::Wait)?;
+        self.read_wanted(piece, &wanted, buf, kinds, How::Wait)
     }
 
-    fn wanted_from_file(&self, piece: &Piece, wanted: &mut Wanted) -> Result<(), EngineError> {
+    /// What the table says.
+    pub(super) fn wanted(&self, piece: &Piece, wanted: &mut Wanted, how: How) -> Result<(), EngineError> {
+        let Some(group) = self.group(piece.group) else { return self.wanted_from_file(piece, wanted, how) };
+        let mut group = group.lock();
+        if how == How::Cached && group.unsettled.any(piece.range.clone()) {
+            return Err(EngineError::io("read blocks at once")(ErrorKind::WouldBlock.into()));
+        }
+        self.settle(&mut group, piece.range.clone(), false)?;
+        take_wanted(&group, piece, wanted);
+        Ok(())
+    }
+
+    fn read_file(&self, buf: &mut [u8], offset: u64, how: How) -> io::Result<()> {
+        match how {
+            How::Wait => self.file.read_at(buf, offset),
+            How::Cached if self.file.read_cached(buf, offset)? => Ok(()),
+            How::Cached => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn wanted_from_file(&self, piece: &Piece, wanted: &mut Wanted, how: How) -> Result<(), EngineError> {
         let mut table = [0; CHUNK * ENTRY];
         let table = &mut table[..piece.range.len() * ENTRY];
-        let read = self.file.read_at(table, self.shape.entry_at(piece.group, piece.range.start));
+        let read = self.read_file(table, self.shape.entry_at(piece.group, piece.range.start), how);
         read.map_err(EngineError::io("read a table"))?;
         for ((bytes, wanted), block) in table.as_chunks::<ENTRY>().0.iter().zip(wanted).zip(piece.block..) {
             *wanted = Entry::decode(bytes, self.salt, block).map_or(Content::BROKEN, |entry| entry.new);
@@ -190,11 +229,12 @@ impl Copy {
         wanted: &Wanted,
         buf: &mut [u8],
         kinds: &mut [Kind; CHUNK],
+        how: How,
     ) -> Result<(), EngineError> {
         let wanted = &wanted[..piece.range.len()];
         let raw = self.pool.bugs.trim_keeps_content;
         if raw || wanted.iter().any(|content| content.state == State::Data) {
-            let read = self.file.read_at(buf, self.shape.data_at(piece.group, piece.range.start));
+            let read = self.read_file(buf, self.shape.data_at(piece.group, piece.range.start), how);
             read.map_err(EngineError::io("read blocks"))?;
         }
         let blocks = buf.chunks_exact_mut(BLOCK).zip(piece.block..);

@@ -1,0 +1,296 @@
+//! What a replication core wants done.
+
+use super::clock::{Due, grant_of};
+use super::reactor::Reactor;
+use crate::engine::{self, BLOCK, Contents, EngineError, Kind, Op, Pool};
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use terrane_block_core::copy::{Effect, Event, Grantor};
+use terrane_block_core::manager::Request;
+use terrane_block_core::message::Message;
+use terrane_block_core::{Content, CopyId, Digest, Extent};
+use terrane_block_wire::control::ToManager;
+use terrane_block_wire::data::DataMessage;
+
+/// Blocks that are written or read at once, on the thread that has everything, if the page cache takes them.
+const INLINE_BLOCKS: u64 = 16;
+/// Blocks that are trimmed so: only their table entries are written.
+const INLINE_ZEROES: u64 = 1024;
+/// A stripe's record is asked for so often, at most.
+const FETCH_PAUSE: Duration = Duration::from_millis(20);
+
+impl Reactor {
+    pub(super) fn perform(&mut self, slot: usize, life: u64, effect: Effect<Bytes>) {
+        match effect {
+            Effect::Persist(update) => {
+                if let Some(hosted) = self.alive(slot, life) {
+                    hosted.plan(update);
+                    self.uncommitted.insert(slot);
+                }
+            }
+            Effect::Write(id, extent, content) => self.write(slot, life, id, extent, content),
+            Effect::Read(id, extent) => self.read(slot, life, id, extent),
+            Effect::Digest(id, extent) => {
+                self.work_on(
+                    slot,
+                    life,
+                    move |copy| digests(copy, extent),
+                    move |reactor, digests| {
+                        reactor.push(slot, Event::Digested(id, digests));
+                    },
+                );
+            }
+            Effect::Flush(id) => self.flush(slot, life, id),
+            Effect::Send(to, message) => self.send(slot, life, to, message),
+            Effect::Tell(client, message) => {
+                let Some(hosted) = self.alive(slot, life) else { return };
+                let (stripe, from) = (hosted.stripe(), hosted.meta.copy);
+                let connection = hosted.clients.get(&client).copied();
+                if let Some(sender) = connection.and_then(|connection| self.clients.get(&connection))
+                    && let Err(error) = sender.send(&DataMessage::ToClient { stripe, from, message })
+                {
+                    // It opens another connection and asks again.
+                    tracing::debug!(%error, "cannot answer a client");
+                }
+            }
+            Effect::Ask(request) => self.ask(slot, life, request),
+            Effect::Fetch => self.fetch(slot),
+        }
+    }
+
+    /// Asks the manager for the record, unless that has just been done.
+    pub(super) fn fetch(&mut self, slot: usize) {
+        let now = self.now;
+        let Some(hosted) = self.copy(slot) else { return };
+        if hosted.watched.fetched.is_some_and(|then| now.since(then) < FETCH_PAUSE) {
+            return;
+        }
+        hosted.watched.fetched = Some(now);
+        let stripe = hosted.stripe();
+        self.tell_manager(&ToManager::Fetch { stripe });
+    }
+
+    fn ask(&mut self, slot: usize, life: u64, request: Request) {
+        let Some(hosted) = self.alive(slot, life) else { return };
+        let stripe = hosted.stripe();
+        if let Request::Lease { round, .. } = request {
+            let at = self.now.after(self.lease);
+            self.deadlines.add(at, slot, life, Due::Lease(Grantor::Manager, round));
+        }
+        self.tell_manager(&ToManager::Request { stripe, request });
+    }
+
+    fn send(&mut self, slot: usize, life: u64, to: CopyId, message: Message<Bytes>) {
+        let (now, lease) = (self.now, self.lease);
+        let Some(hosted) = self.alive(slot, life) else { return };
+        let (stripe, from) = (hosted.stripe(), hosted.meta.copy);
+        match &message {
+            Message::LeaseRequest { round, .. } => {
+                let due = Due::Lease(Grantor::Copy(to), *round);
+                self.deadlines.add(now.after(lease), slot, life, due);
+            }
+            Message::LeaseGrant { .. } => {
+                let at = now.after(grant_of(lease));
+                hosted.grants.insert(to, at);
+                self.deadlines.add(at, slot, life, Due::Grant(to));
+            }
+            _ => {}
+        }
+        let Some(place) = self.copies[slot].as_ref().and_then(|hosted| hosted.places.get(&to)) else {
+            self.fetch(slot);
+            return;
+        };
+        let place = place.clone();
+        self.send_to(&place, &DataMessage::Copy { stripe, from, to, message });
+    }
+
+    fn write(&mut self, slot: usize, life: u64, id: u64, extent: Extent, content: Content<Bytes>) {
+        let inline = match &content {
+            Content::Zero => extent.len <= INLINE_ZEROES,
+            Content::Data(_) => extent.len <= INLINE_BLOCKS,
+        };
+        if !inline {
+            let work = move |copy: &engine::Copy| write(copy, extent, &content);
+            self.work_on(slot, life, work, move |reactor, result| reactor.written(slot, id, result));
+            return;
+        }
+        let Some(running) = self.alive(slot, life).and_then(|hosted| hosted.running.as_ref()) else { return };
+        let started = Instant::now();
+        let result = write(&running.engine, extent, &content);
+        self.metrics.write.observe(started.elapsed().as_secs_f64());
+        self.written(slot, id, result);
+    }
+
+    fn written(&mut self, slot: usize, id: u64, result: Result<(), EngineError>) {
+        match result {
+            Ok(()) => self.push(slot, Event::Written(id)),
+            Err(error) => self.lose(slot, &error),
+        }
+    }
+
+    fn read(&mut self, slot: usize, life: u64, id: u64, extent: Extent) {
+        let Some(running) = self.alive(slot, life).and_then(|hosted| hosted.running.as_ref()) else { return };
+        if extent.len <= INLINE_BLOCKS {
+            let started = Instant::now();
+            let mut buffer = BytesMut::zeroed(extent.len as usize * BLOCK);
+            let found = running.engine.read_cached(extent.start, &mut buffer);
+            if let Some(found) = found.transpose() {
+                self.metrics.read.observe(started.elapsed().as_secs_f64());
+                self.read_done(slot, id, found.map(|contents| (contents, buffer)));
+                return;
+            }
+        }
+        let work = move |copy: &engine::Copy| {
+            let mut buffer = BytesMut::zeroed(extent.len as usize * BLOCK);
+            copy.read(extent.start, &mut buffer).map(|contents| (contents, buffer))
+        };
+        self.work_on(slot, life, work, move |reactor, found| reactor.read_done(slot, id, found));
+    }
+
+    fn read_done(&mut self, slot: usize, id: u64, found: Result<(Contents, BytesMut), EngineError>) {
+        let content = match found {
+            Ok((Contents::All(Kind::Zero | Kind::Absent), _)) => Some(Content::Zero),
+            Ok((contents, _)) if contents.is_damaged() => {
+                self.metrics.checksum_errors.inc();
+                tracing::warn!(copy = ?self.name(slot), ?contents, "damaged blocks");
+                None
+            }
+            Ok((_, buffer)) => Some(Content::Data(buffer.freeze())),
+            Err(error @ EngineError::Io { .. }) => {
+                tracing::warn!(copy = ?self.name(slot), %error, "blocks that cannot be read");
+                None
+            }
+            Err(error) => return self.lose(slot, &error),
+        };
+        self.push(slot, Event::Read(id, content));
+    }
+
+    fn flush(&mut self, slot: usize, life: u64, id: u64) {
+        let histogram = self.metrics.flush.clone();
+        let failures = self.failures.clone();
+        let work = move |copy: &engine::Copy| {
+            let started = Instant::now();
+            let result = copy.flush();
+            histogram.observe(started.elapsed().as_secs_f64());
+            if result.is_err() {
+                failures.note(copy.key());
+            }
+            result
+        };
+        self.work_on(slot, life, work, move |reactor, result| match result {
+            Ok(()) => reactor.push(slot, Event::Flushed(id)),
+            Err(error) => reactor.lose(slot, &error),
+        });
+    }
+
+    /// Makes the updates of a copy durable that wait, all in one; those that come meanwhile are next.
+    pub(super) fn start_commit(&mut self, slot: usize) {
+        let Some(hosted) = self.copy(slot) else { return };
+        let (life, pool) = (hosted.life, hosted.pool);
+        let Some(running) = hosted.running.as_mut().filter(|running| !running.committing) else { return };
+        if running.updates.is_empty() {
+            return;
+        }
+        running.committing = true;
+        let updates: Vec<Vec<Op>> = running.updates.drain(..).collect();
+        let count = updates.len();
+        let pool = self.pools[pool].pool.clone();
+        let histogram = self.metrics.log.clone();
+        let work = move |copy: &Arc<engine::Copy>| {
+            let started = Instant::now();
+            let result = commit(&pool, copy, updates);
+            histogram.observe(started.elapsed().as_secs_f64());
+            result
+        };
+        self.work_on_arc(slot, life, work, move |reactor, result| match result {
+            Ok(()) => {
+                (0..count).for_each(|_| reactor.push(slot, Event::Persisted));
+                if let Some(running) = reactor.copy(slot).and_then(|hosted| hosted.running.as_mut()) {
+                    running.committing = false;
+                    reactor.uncommitted.insert(slot);
+                }
+            }
+            Err(error) => reactor.lose(slot, &error),
+        });
+    }
+
+    /// Does something with a copy on another thread; what comes of it counts only while the copy is in the same life.
+    pub(super) fn work_on<T: Send + 'static>(
+        &mut self,
+        slot: usize,
+        life: u64,
+        work: impl FnOnce(&engine::Copy) -> T + Send + 'static,
+        done: impl FnOnce(&mut Reactor, T) + 'static,
+    ) {
+        self.work_on_arc(slot, life, move |copy| work(copy), done);
+    }
+
+    fn work_on_arc<T: Send + 'static>(
+        &mut self,
+        slot: usize,
+        life: u64,
+        work: impl FnOnce(&Arc<engine::Copy>) -> T + Send + 'static,
+        done: impl FnOnce(&mut Reactor, T) + 'static,
+    ) {
+        let Some(running) = self.alive(slot, life).and_then(|hosted| hosted.running.as_ref()) else { return };
+        let copy = running.engine.clone();
+        self.spawn(
+            move || work(&copy),
+            move |reactor, result| {
+                if reactor.alive(slot, life).is_some() {
+                    done(reactor, result);
+                }
+            },
+        );
+    }
+}
+
+fn write(copy: &engine::Copy, extent: Extent, content: &Content<Bytes>) -> Result<(), EngineError> {
+    match content {
+        Content::Zero => copy.zero(extent.start, extent.len),
+        Content::Data(bytes) => copy.write(extent.start, bytes),
+    }
+}
+
+/// Makes changes durable, in order; those of other copies of the pool that come at the same time share the sync.
+fn commit(pool: &Pool, copy: &Arc<engine::Copy>, updates: Vec<Vec<Op>>) -> Result<(), EngineError> {
+    let failure = Arc::new(Mutex::new(None));
+    let mut queued = Ok(());
+    for ops in updates {
+        let failure = failure.clone();
+        queued = copy.submit(ops, move |result| {
+            if let Err(error) = result {
+                failure.lock().get_or_insert(error);
+            }
+        });
+        if queued.is_err() {
+            break;
+        }
+    }
+    pool.drive();
+    queued?;
+    failure.lock().take().map_or(Ok(()), Err)
+}
+
+/// One for each block; none at all if some are damaged or cannot be read.
+fn digests(copy: &engine::Copy, extent: Extent) -> Vec<Digest> {
+    let mut buffer = vec![0; extent.len as usize * BLOCK];
+    let runs = match copy.read(extent.start, &mut buffer) {
+        Ok(contents) if contents.is_damaged() => return Vec::new(),
+        Ok(Contents::All(kind)) => vec![engine::Run { first: extent.start, blocks: extent.len, kind }],
+        Ok(Contents::Mixed(runs)) => runs,
+        Err(_) => return Vec::new(),
+    };
+    let kinds = runs.iter().flat_map(|run| std::iter::repeat_n(run.kind, run.blocks as usize));
+    let digest = |(bytes, kind): (&[u8], Kind)| match kind {
+        Kind::Data => {
+            let hash = Sha256::digest(bytes);
+            Digest(u128::from_le_bytes(*hash.first_chunk().expect("a SHA-256 has 32 bytes")))
+        }
+        _ => Digest::ZERO,
+    };
+    buffer.chunks_exact(BLOCK).zip(kinds).map(digest).collect()
+}

@@ -1,0 +1,192 @@
+//! One copy on this server: the engine's copy, the replication core's state, and how updates of the one become changes of
+//! the other.
+
+use super::clock::Boot;
+use super::meta::Meta;
+use crate::engine::{self, CopyKey, CopyState, EngineError, Op};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use terrane_block_core::bugs::Bugs;
+use terrane_block_core::copy::{Durable, Settings, State, Update};
+use terrane_block_core::{BlockSet, ClientId, CopyId};
+use terrane_block_wire::control::{CopyReport, Place, PoolName, StripeId};
+
+/// Blocks that are compared and recopied in one piece.
+const RECOPY_BLOCKS: u64 = 64;
+/// Pieces that are compared at the same time per copy that catches up.
+const RECOPIES_MAX: usize = 8;
+/// Requests that wait at a primary.
+const WAITING_MAX: usize = 4096;
+/// Extents that a FLUSH leaves in the log of a primary: 4 GiB.
+const LOG_HOT: u64 = 1024;
+/// Extents in the log after which a FLUSH is wanted for its sake.
+pub(super) const LOG_WANTS_FLUSH: usize = 4096;
+/// Extents in the log after which clients' writes wait. The engine takes more than that, since mirrors cannot refuse.
+pub(super) const LOG_FULL: usize = 12 << 10;
+
+/// A copy that can be used.
+pub(super) struct Running {
+    pub(super) engine: Arc<engine::Copy>,
+    pub(super) state: State<Bytes>,
+    /// What is durable once all updates under way are.
+    planned: Durable,
+    /// Updates that nobody has begun to make durable.
+    pub(super) updates: VecDeque<Vec<Op>>,
+    /// Some are being made durable.
+    pub(super) committing: bool,
+}
+
+/// What is watched of a copy from time to time.
+#[derive(Default)]
+pub(super) struct Watched {
+    /// What was unanswered when it was looked at last, and since when.
+    pub(super) unanswered: Vec<(CopyId, u64)>,
+    pub(super) since: Boot,
+    /// How long that may be before all is sent again.
+    pub(super) patience: Duration,
+    /// Since when a lease of a copy has been wanted.
+    pub(super) lacking: BTreeMap<CopyId, Boot>,
+    /// A record was asked for then.
+    pub(super) fetched: Option<Boot>,
+    /// Bytes moved so far, per copy that catches up.
+    pub(super) moved: BTreeMap<CopyId, u64>,
+    /// A FLUSH for the log's sake was asked for.
+    pub(super) wants_flush: bool,
+}
+
+/// A copy.
+pub(super) struct Hosted {
+    pub(super) key: CopyKey,
+    pub(super) pool: usize,
+    pub(super) pool_name: PoolName,
+    /// As it will be durable.
+    pub(super) meta: Meta,
+    /// Names a life in this process, for ever: what belongs to another one is ignored.
+    pub(super) life: u64,
+    pub(super) running: Option<Running>,
+    /// The engine's copy of the life that ended, and why it did.
+    pub(super) ended: Option<(Arc<engine::Copy>, EngineError)>,
+    /// Why it does not run.
+    pub(super) trouble: Option<String>,
+    /// Where the other copies are.
+    pub(super) places: BTreeMap<CopyId, Place>,
+    /// When what was granted to a copy lapses.
+    pub(super) grants: BTreeMap<CopyId, Boot>,
+    /// On which connection a client was heard last.
+    pub(super) clients: BTreeMap<ClientId, u64>,
+    pub(super) watched: Watched,
+}
+
+impl Hosted {
+    pub(super) fn stripe(&self) -> StripeId {
+        self.meta.stripe
+    }
+
+    pub(super) fn report(&self) -> CopyReport {
+        CopyReport {
+            stripe: self.meta.stripe,
+            copy: self.meta.copy,
+            pool: self.pool_name,
+            incarnation: self.running.as_ref().map(|_| self.meta.life.incarnation),
+            kept: self.meta.life.kept(),
+            identity: self.meta.identity.clone(),
+            record: self.meta.record.clone(),
+            trouble: self.trouble.clone(),
+        }
+    }
+
+    /// Starts a life with what is durable.
+    pub(super) fn start(&mut self, engine: Arc<engine::Copy>, durable: &CopyState, meta: Meta) {
+        let settings = Settings {
+            id: meta.copy,
+            blocks: engine.blocks(),
+            log_grain: engine.extent_blocks(),
+            log_hot: LOG_HOT,
+            recopy_blocks: RECOPY_BLOCKS,
+            recopies_max: RECOPIES_MAX,
+            waiting_max: WAITING_MAX,
+            bugs: Bugs::NONE,
+        };
+        let bitmaps = durable.bitmaps.iter();
+        let durable = Durable {
+            record: meta.record.clone(),
+            log: durable.log.iter().copied().collect(),
+            bitmaps: bitmaps.map(|(peer, bitmap)| (CopyId(*peer), bitmap.runs().collect())).collect(),
+        };
+        self.running = Some(Running {
+            engine,
+            state: State::start(settings, durable.clone(), meta.life.incarnation),
+            planned: durable,
+            updates: VecDeque::new(),
+            committing: false,
+        });
+        self.meta = meta;
+        self.trouble = None;
+        self.ended = None;
+        self.life = next_life();
+        self.grants.clear();
+        self.watched = Watched::default();
+    }
+
+    /// It cannot be used.
+    pub(super) fn end(&mut self, trouble: String) {
+        self.running = None;
+        self.trouble = Some(trouble);
+        self.life = next_life();
+    }
+
+    /// Ends the life because of an error.
+    pub(super) fn fail(&mut self, error: &EngineError) {
+        if let Some(running) = self.running.take() {
+            self.ended = Some((running.engine, error.clone()));
+        }
+        self.end(error.to_string());
+    }
+
+    /// Queues an update.
+    pub(super) fn plan(&mut self, update: Update) {
+        let Some(running) = &mut self.running else { return };
+        let settings = running.state.settings;
+        let planned = &mut running.planned;
+        let ops = match update {
+            Update::Enter(extents) => {
+                let ops = vec![Op::Enter(extents.blocks().collect())];
+                planned.apply(Update::Enter(extents), &settings, true);
+                ops
+            }
+            Update::Retire { extents, bits } => {
+                let marks = bits.iter().filter(|(copy, _)| planned.bitmaps.contains_key(copy));
+                let mut ops: Vec<Op> = marks.map(|(copy, blocks)| mark(*copy, blocks)).collect();
+                ops.push(Op::Retire(extents.blocks().collect()));
+                planned.apply(Update::Retire { extents, bits }, &settings, true);
+                ops
+            }
+            Update::Adopt(record) => {
+                let in_sync = record.now.is_in_sync(settings.id, running.state.volatile.incarnation);
+                let before: Vec<CopyId> = planned.bitmaps.keys().copied().collect();
+                self.meta.record = Some((*record).clone());
+                planned.apply(Update::Adopt(record), &settings, in_sync);
+                let mut ops = vec![Op::Record(self.meta.encode())];
+                let gone = before.iter().filter(|copy| !planned.bitmaps.contains_key(copy));
+                ops.extend(gone.map(|copy| Op::Forget { peer: copy.0 }));
+                let fresh = planned.bitmaps.iter().filter(|(copy, _)| !before.contains(copy));
+                ops.extend(fresh.map(|(copy, blocks)| mark(*copy, blocks)));
+                ops
+            }
+        };
+        running.updates.push_back(ops);
+    }
+}
+
+fn mark(copy: CopyId, blocks: &BlockSet) -> Op {
+    Op::Mark { peer: copy.0, runs: blocks.runs().map(|run| run.range()).collect() }
+}
+
+/// Lives of all copies of the process, so that none has the number of another.
+fn next_life() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

@@ -1,0 +1,293 @@
+//! Opening pools and copies, making and deleting copies, and what follows when one fails.
+
+use super::ServerError;
+use super::clock::{Due, LEASE_MAX, grant_of};
+use super::config::{BlockServerConfig, PoolSpec};
+use super::hosted::Hosted;
+use super::meta::{Failures, Life, Meta};
+use super::reactor::{HostedPool, Reactor};
+use crate::engine::{self, CopyKey, CopyState, Declared, Drive, EngineError, Op, Pool, PoolConfig};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use terrane_block_core::CopyId;
+use terrane_block_core::copy::Event;
+use terrane_block_wire::control::{CopyIdentity, Media, PoolName, PoolReport, ServerId, StripeId};
+
+/// Room that must be there before a copy that found none begins again.
+const ROOM_TO_RETURN: u64 = 64 << 20;
+
+/// A copy that is open.
+pub(super) struct Opened {
+    engine: Arc<engine::Copy>,
+    state: CopyState,
+    meta: Meta,
+}
+
+type OpenResult = Result<Opened, String>;
+type Everything = (Vec<HostedPool>, Vec<(Hosted, OpenResult)>);
+
+/// Opens all pools, and all copies in them.
+pub(super) fn open_pools(
+    config: &BlockServerConfig,
+    me: ServerId,
+    boot: &str,
+    failures: &Failures,
+) -> Result<Everything, ServerError> {
+    let (mut pools, mut copies) = (Vec::new(), Vec::new());
+    for spec in &config.pools {
+        let hosted = open_pool(config, spec, me)
+            .map_err(|source| ServerError::Pool { dir: spec.dir.clone(), source })?;
+        for (key, state) in hosted.pool.states() {
+            let meta = match Meta::decode(&state.record) {
+                Ok(meta) => meta,
+                Err(error) => {
+                    tracing::error!(%key, %error, "a copy that nobody can use");
+                    continue;
+                }
+            };
+            let opened = open(&hosted.pool, key, boot, failures, false);
+            copies.push((new_hosted(key, pools.len(), hosted.report.pool, meta), opened));
+        }
+        pools.push(hosted);
+    }
+    Ok((pools, copies))
+}
+
+fn open_pool(config: &BlockServerConfig, spec: &PoolSpec, me: ServerId) -> Result<HostedPool, EngineError> {
+    let media = (config.open_media)(spec).map_err(EngineError::io("open a pool's directory"))?;
+    let free = media.disk().free_space().map_err(EngineError::io("ask for free space"))?;
+    let capacity = spec.capacity.unwrap_or(free);
+    let drive = match spec.media {
+        Media::Ssd => Drive::Ssd,
+        Media::Hdd => Drive::Hdd,
+    };
+    let declared = Declared { drive, capacity, iops: spec.iops, throughput: spec.throughput };
+    let mut engine = PoolConfig::new(me.0, declared);
+    engine.log_extents = 1 << 16;
+    (config.tune)(&mut engine);
+    let (pool, report) = Pool::open(media, engine)?;
+    if !report.missing.is_empty() {
+        tracing::error!(pool = %pool.id(), missing = ?report.missing, "files of copies are missing");
+    }
+    let device = std::fs::metadata(&spec.dir).map_or(pool.id().0 as u64, |data| data.dev());
+    let report = PoolReport {
+        pool: PoolName(pool.id().0),
+        media: spec.media,
+        capacity,
+        used: 0,
+        host_free: free,
+        iops: spec.iops,
+        throughput: spec.throughput,
+        device,
+        trouble: None,
+    };
+    Ok(HostedPool { pool: Arc::new(pool), report })
+}
+
+fn new_hosted(key: CopyKey, pool: usize, pool_name: PoolName, meta: Meta) -> Hosted {
+    Hosted {
+        key,
+        pool,
+        pool_name,
+        meta,
+        life: 0,
+        running: None,
+        ended: None,
+        trouble: None,
+        places: BTreeMap::new(),
+        grants: BTreeMap::new(),
+        clients: BTreeMap::new(),
+        watched: super::hosted::Watched::default(),
+    }
+}
+
+/// Opens a copy in a new life, durably. `lost`: a write or a flush failed in the last one.
+fn open(pool: &Pool, key: CopyKey, boot: &str, failures: &Failures, lost: bool) -> OpenResult {
+    let open = || -> Result<(Arc<engine::Copy>, CopyState), EngineError> {
+        let engine = pool.open_copy(key)?;
+        let state = engine.state()?;
+        Ok((engine, state))
+    };
+    let (engine, state) = open().map_err(|error| error.to_string())?;
+    let mut meta = Meta::decode(&state.record).map_err(|error| error.to_string())?;
+    meta.life = meta.life.next(boot, lost || failures.has(key));
+    engine.commit(vec![Op::Record(meta.encode())]).map_err(|error| error.to_string())?;
+    failures.clear(key);
+    Ok(Opened { engine, state, meta })
+}
+
+impl Reactor {
+    /// A copy was opened, or was not.
+    pub(super) fn opened(&mut self, slot: usize, opened: OpenResult) {
+        let now = self.now;
+        let name = self.name(slot);
+        let Some(hosted) = self.copy(slot) else { return };
+        match opened {
+            Ok(Opened { engine, state, meta }) => {
+                hosted.start(engine, &state, meta);
+                let life = hosted.life;
+                // What an earlier life granted: nobody knows any more, so as if it had just granted the longest.
+                self.deadlines.add(now.after(grant_of(LEASE_MAX)), slot, life, Due::Settled);
+                self.push(slot, Event::Resend);
+            }
+            Err(trouble) => {
+                tracing::error!(copy = ?name, %trouble, "a copy cannot be opened");
+                hosted.end(trouble);
+                self.retry_later(slot, true);
+            }
+        }
+        self.unreported.insert(slot);
+    }
+
+    /// A copy cannot go on: a write or a flush failed, or there was no room. It ends this life, which takes it out of
+    /// the set (by the manager), and begins another one when it can.
+    pub(super) fn lose(&mut self, slot: usize, error: &EngineError) {
+        let name = self.name(slot);
+        let Some(hosted) = self.copy(slot) else { return };
+        let full = error.is_no_space();
+        tracing::error!(copy = ?name, %error, "a copy fails");
+        hosted.fail(error);
+        let key = hosted.key;
+        self.metrics.failed_lives.inc();
+        self.unreported.insert(slot);
+        if full {
+            self.retry_later(slot, false);
+        } else {
+            self.failures.note(key);
+            self.reopen(slot, true);
+        }
+    }
+
+    fn retry_later(&mut self, slot: usize, lost: bool) {
+        let (Some(handle), Some(life)) = (self.handle(), self.copy(slot).map(|hosted| hosted.life)) else {
+            return;
+        };
+        let pause = self.pace.retry;
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(pause).await;
+            handle.enter(|reactor| {
+                if reactor.alive(slot, life).is_some() {
+                    reactor.reopen(slot, lost);
+                }
+            });
+        });
+    }
+
+    /// Begins the next life. One that found no room waits until there is some.
+    fn reopen(&mut self, slot: usize, lost: bool) {
+        let Some(hosted) = self.copy(slot) else { return };
+        let (life, key, pool, ended) = (hosted.life, hosted.key, hosted.pool, hosted.ended.take());
+        let pool = self.pools[pool].pool.clone();
+        let (boot, failures) = (self.boot.clone(), self.failures.clone());
+        let work = move || {
+            if let Some((engine, reason)) = ended {
+                // Nothing that the last life began may land in the next one.
+                engine.end(reason);
+            }
+            let room = pool.usage().map_or(0, |usage| {
+                usage.declared.capacity.saturating_sub(usage.data_bytes).min(usage.host_free)
+            });
+            (lost || room >= ROOM_TO_RETURN.min(pool_capacity(&pool) / 8))
+                .then(|| open(&pool, key, &boot, &failures, lost))
+        };
+        self.spawn(work, move |reactor, opened| {
+            if reactor.alive(slot, life).is_none() {
+                return;
+            }
+            match opened {
+                Some(opened) => reactor.opened(slot, opened),
+                None => reactor.retry_later(slot, false),
+            }
+        });
+    }
+
+    /// Makes a copy; `done` hears of it. One that is there already is made.
+    pub(super) fn create(
+        &mut self,
+        stripe: StripeId,
+        copy: CopyId,
+        pool: PoolName,
+        identity: CopyIdentity,
+        done: impl FnOnce(&mut Reactor, Result<(), String>) + 'static,
+    ) {
+        if let Some(hosted) = self.index.get(&(stripe, copy)).and_then(|slot| self.copies[*slot].as_ref()) {
+            let same = hosted.pool_name == pool && hosted.meta.identity == identity;
+            let result = if same { Ok(()) } else { Err("another copy of that name is there".to_owned()) };
+            return done(self, result);
+        }
+        let Some(pool_at) = self.pool_of(pool) else { return done(self, Err("no such pool".to_owned())) };
+        let meta = Meta { stripe, copy, identity, life: Life::first(&self.boot), record: None };
+        let hosted = self.pools[pool_at].pool.clone();
+        let key = CopyKey(rand::random());
+        let made = meta.clone();
+        let work = move || {
+            let engine = hosted.create_copy(key, made.identity.blocks, made.encode())?;
+            let state = engine.state()?;
+            Ok::<_, EngineError>(Opened { engine, state, meta: made })
+        };
+        self.spawn(work, move |reactor, opened| match opened {
+            // The same command came twice, before the first was done.
+            Ok(_) if reactor.index.contains_key(&(stripe, copy)) => {
+                let pool = reactor.pools[pool_at].pool.clone();
+                reactor.spawn(move || pool.delete_copy(key), |_, deleted| log_if(deleted));
+                done(reactor, Ok(()));
+            }
+            Ok(opened) => {
+                let slot = reactor.host(new_hosted(key, pool_at, pool, meta));
+                reactor.opened(slot, Ok(opened));
+                done(reactor, Ok(()));
+            }
+            Err(error) => done(reactor, Err(error.to_string())),
+        });
+    }
+
+    /// Deletes a copy for good; `done` hears of it. One that is not there is deleted.
+    pub(super) fn delete(
+        &mut self,
+        stripe: StripeId,
+        copy: CopyId,
+        done: impl FnOnce(&mut Reactor, Result<(), String>) + 'static,
+    ) {
+        let Some(slot) = self.index.remove(&(stripe, copy)) else { return done(self, Ok(())) };
+        let Some(hosted) = self.copies[slot].take() else { return done(self, Ok(())) };
+        self.unreported.remove(&slot);
+        self.metrics.copies.set(self.index.len() as i64);
+        let pool = self.pools[hosted.pool].pool.clone();
+        let (key, failures) = (hosted.key, self.failures.clone());
+        let (pool_at, pool_name, meta) = (hosted.pool, hosted.pool_name, hosted.meta);
+        let work = move || {
+            let result = pool.delete_copy(key);
+            failures.clear(key);
+            result
+        };
+        self.spawn(work, move |reactor, deleted| {
+            let result = match deleted {
+                Err(EngineError::NoCopy(_)) | Ok(()) => Ok(()),
+                Err(error) => {
+                    // Perhaps it is still there: looked at again, and deleted when asked for again.
+                    let slot = reactor.host(new_hosted(key, pool_at, pool_name, meta));
+                    reactor.retry_later(slot, true);
+                    Err(error.to_string())
+                }
+            };
+            done(reactor, result);
+        });
+    }
+
+    /// What to call a copy in the log.
+    pub(super) fn name(&self, slot: usize) -> Option<(StripeId, CopyId)> {
+        let hosted = self.copies.get(slot)?.as_ref()?;
+        Some((hosted.meta.stripe, hosted.meta.copy))
+    }
+}
+
+fn pool_capacity(pool: &Pool) -> u64 {
+    pool.usage().map_or(0, |usage| usage.declared.capacity)
+}
+
+fn log_if(deleted: Result<(), EngineError>) {
+    if let Err(error) = deleted {
+        tracing::warn!(%error, "cannot delete a copy that was made twice");
+    }
+}

@@ -1,0 +1,113 @@
+//! What the server measures. One set for all servers of a process, told apart by the label `server`.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use terrane_telemetry::Registry;
+
+/// Which server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ServerLabel {
+    server: String,
+}
+
+/// Which server, and which stage of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct StageLabels {
+    server: String,
+    stage: &'static str,
+}
+
+fn latencies() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_002, 2.0, 21))
+}
+
+/// Metrics of all block servers of a process. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct BlockMetrics {
+    stages: Family<StageLabels, Histogram, fn() -> Histogram>,
+    resync_bytes: Family<ServerLabel, Counter>,
+    degraded_seconds: Family<ServerLabel, Counter<f64, std::sync::atomic::AtomicU64>>,
+    checksum_errors: Family<ServerLabel, Counter>,
+    failed_lives: Family<ServerLabel, Counter>,
+    copies: Family<ServerLabel, Gauge>,
+    scrubbed_bytes: Family<ServerLabel, Counter>,
+}
+
+impl Default for BlockMetrics {
+    fn default() -> Self {
+        Self {
+            stages: Family::new_with_constructor(latencies),
+            resync_bytes: Family::default(),
+            degraded_seconds: Family::default(),
+            checksum_errors: Family::default(),
+            failed_lives: Family::default(),
+            copies: Family::default(),
+            scrubbed_bytes: Family::default(),
+        }
+    }
+}
+
+impl BlockMetrics {
+    /// Registers them: once per process.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("terrane_block");
+        let help = "Time that a request spends in a stage: read and write (local disk), log (journal), flush \
+                    (local disk), replicate (mirror's answer)";
+        registry.register("stage_seconds", help, metrics.stages.clone());
+        registry.register(
+            "resync_bytes",
+            "Bytes sent to bring copies up to date",
+            metrics.resync_bytes.clone(),
+        );
+        let help = "Seconds during which stripes led here lacked a copy, summed over stripes";
+        registry.register("degraded_seconds", help, metrics.degraded_seconds.clone());
+        registry.register("checksum_errors", "Blocks found damaged", metrics.checksum_errors.clone());
+        let help = "Copies that began a new life because a write or a flush failed";
+        registry.register("failed_lives", help, metrics.failed_lives.clone());
+        registry.register("copies", "Copies on this server", metrics.copies.clone());
+        registry.register("scrubbed_bytes", "Bytes read by scrubbing", metrics.scrubbed_bytes.clone());
+        metrics
+    }
+
+    pub(super) fn of(&self, server: &str) -> ServerMetrics {
+        let stage = |stage| {
+            let labels = StageLabels { server: server.to_owned(), stage };
+            self.stages.get_or_create_owned(&labels)
+        };
+        let label = ServerLabel { server: server.to_owned() };
+        ServerMetrics {
+            read: stage("read"),
+            write: stage("write"),
+            log: stage("log"),
+            flush: stage("flush"),
+            replicate: stage("replicate"),
+            resync_bytes: self.resync_bytes.get_or_create_owned(&label),
+            degraded_seconds: self.degraded_seconds.get_or_create_owned(&label),
+            checksum_errors: self.checksum_errors.get_or_create_owned(&label),
+            failed_lives: self.failed_lives.get_or_create_owned(&label),
+            copies: self.copies.get_or_create_owned(&label),
+            scrubbed_bytes: self.scrubbed_bytes.get_or_create_owned(&label),
+        }
+    }
+}
+
+/// One server's.
+#[derive(Clone, Debug)]
+pub(super) struct ServerMetrics {
+    pub(super) read: Histogram,
+    pub(super) write: Histogram,
+    pub(super) log: Histogram,
+    pub(super) flush: Histogram,
+    pub(super) replicate: Histogram,
+    pub(super) resync_bytes: Counter,
+    pub(super) degraded_seconds: Counter<f64, std::sync::atomic::AtomicU64>,
+    pub(super) checksum_errors: Counter,
+    pub(super) failed_lives: Counter,
+    pub(super) copies: Gauge,
+    pub(super) scrubbed_bytes: Counter,
+}
