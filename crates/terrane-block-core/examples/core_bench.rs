@@ -160,8 +160,10 @@ fn main() {
     let (mirrors, in_flight, seconds) = (argument(1, 1), argument(2, 32) as usize, argument(3, 3));
     let mut bench = Bench::new(mirrors, in_flight);
     println!("{mirrors} mirrors, {in_flight} in flight");
-    bench.measure("first writes", in_flight, 1, |block| Op::Write(Extent::block(block), Content::Data(block)));
-    bench.measure("writes", in_flight, seconds, |block| Op::Write(Extent::block(block), Content::Data(block)));
+    bench
+        .measure("first writes", in_flight, 1, |block| Op::Write(Extent::block(block), Content::Data(block)));
+    bench
+        .measure("writes", in_flight, seconds, |block| Op::Write(Extent::block(block), Content::Data(block)));
     bench.measure("reads", in_flight, seconds, |block| Op::Read(Extent::block(block)));
     bench.measure("flushes", 1, 1, |_| Op::Flush);
 }

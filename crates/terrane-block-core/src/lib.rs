@@ -17,7 +17,7 @@ mod ids;
 mod set;
 
 pub use ids::{
-    AttachmentEpoch, ClientId, Content, CopyId, Digest, Extent, Generation, Incarnation, LayoutEpoch, Payload,
-    SessionId,
+    AttachmentEpoch, ClientId, Content, CopyId, Digest, Extent, Generation, Incarnation, LayoutEpoch,
+    Payload, SessionId,
 };
 pub use set::{BlockSet, NotASet};

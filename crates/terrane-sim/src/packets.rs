@@ -34,6 +34,12 @@ impl Network {
         Self { rng: rng.fork(), weather, cut: BTreeSet::new(), coverage }
     }
 
+    /// Where it counts.
+    #[must_use]
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
     /// Changes the weather.
     pub fn set_weather(&mut self, weather: Weather) {
         self.weather = weather;

@@ -1,7 +1,9 @@
 //! Operations of a primary: each holds its blocks from start to end. (Rules 1, 11.)
 
 use super::{Effect, Effects, Purpose, Source, State, Waiting, free};
-use crate::ids::{AttachmentEpoch, ClientId, Content, CopyId, Digest, Extent, Generation, Payload, SessionId};
+use crate::ids::{
+    AttachmentEpoch, ClientId, Content, CopyId, Digest, Extent, Generation, Payload, SessionId,
+};
 use crate::message::{Answer, Body, Op, Outcome};
 use std::collections::BTreeSet;
 

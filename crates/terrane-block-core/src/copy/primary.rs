@@ -109,8 +109,7 @@ impl<P: Payload> Primary<P> {
                 sync.phase = Phase::Copying;
             }
         }
-        let asking: Vec<u64> =
-            self.ops.iter().filter(|(_, op)| op.is_asking()).map(|(id, _)| *id).collect();
+        let asking: Vec<u64> = self.ops.iter().filter(|(_, op)| op.is_asking()).map(|(id, _)| *id).collect();
         for id in asking {
             if let Some(Operation { extent, kind: Kind::Read(origin), repaired, .. }) = self.ops.remove(&id) {
                 self.waiting.push_front(Waiting::read(origin, extent, repaired));

@@ -167,14 +167,13 @@ impl<P: Payload> State<P> {
         let Some(primary) = &self.volatile.primary else { return };
         let behind = primary.syncs.iter().filter(|(_, sync)| !sync.left.is_empty());
         let targets: Vec<CopyId> = behind.map(|(copy, _)| *copy).collect();
-        let repairs = !primary.repairs.is_empty();
+        let damaged = (!primary.repairs.is_empty()).then_some(self.settings.id);
         for to in targets {
             while let Some(extent) = self.next_copy(to) {
                 self.start_compare(extent, to, out);
             }
         }
-        let me = self.settings.id;
-        while let Some(extent) = self.next_copy(me).filter(|_| repairs) {
+        while let Some((me, extent)) = damaged.and_then(|me| Some((me, self.next_copy(me)?))) {
             self.start_read(extent, Kind::Copy(me), out);
         }
     }

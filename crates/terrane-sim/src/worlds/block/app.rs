@@ -1,7 +1,7 @@
 //! The application, its node managers, and what it may be answered.
 
 use super::cluster::{CLIENTS, Cluster, MANAGER, Packet, Turn};
-use super::disk::{Value, content, value};
+use super::disk::{Value, Values, content, values};
 use crate::runner::{Context, Violation};
 use crate::scheduler::Time;
 use std::collections::BTreeMap;
@@ -15,14 +15,22 @@ use terrane_block_core::{ClientId, CopyId, Extent};
 
 const FLUSH: u64 = 1 << 32;
 
+/// A request that is not answered.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// Where; a flush is nowhere.
+    extent: Option<Extent>,
+    /// Of a write, what; of a read, after how many losses of each block it began.
+    about: Values,
+}
+
 /// See the module.
 pub(super) struct App {
     /// All node managers that ever were; the last one has the attachment.
-    pub(super) clients: Vec<Client<Value>>,
+    pub(super) clients: Vec<Client<Values>>,
     pub(super) registers: Vec<Register<Value>>,
-    /// What the last one's application waits for: a block or a flush, and what it writes (a read: after how many losses
-    /// it began).
-    pub(super) waiting: BTreeMap<u64, Value>,
+    /// What the last one's application waits for, by its tag.
+    pub(super) waiting: BTreeMap<u64, Asked>,
     next_value: Value,
     progress: Time,
     bugs: Bugs,
@@ -46,6 +54,18 @@ impl App {
         self.waiting.is_empty()
     }
 
+    /// One request for a block at a time.
+    fn may_ask(&self, tag: u64, extent: Extent) -> bool {
+        let mut taken = self.waiting.values().filter_map(|asked| asked.extent);
+        !self.waiting.contains_key(&tag) && (tag == FLUSH || !taken.any(|other| other.overlaps(&extent)))
+    }
+
+    fn registers(&mut self, extent: Extent) -> impl Iterator<Item = &mut Register<Value>> {
+        let at = |block: u64| usize::try_from(block).unwrap_or(usize::MAX);
+        let registers = self.registers.get_mut(at(extent.start)..at(extent.end()));
+        registers.into_iter().flatten()
+    }
+
     fn is_last(&self, client: usize) -> bool {
         client + 1 == self.clients.len()
     }
@@ -64,52 +84,54 @@ impl Cluster {
         }
         let last = self.app.clients.len() - 1;
         let client = if last > 0 && self.rng.one_in(6) { last - 1 } else { last };
-        let block = self.rng.range(0..self.blocks);
+        let start = self.rng.range(0..self.blocks);
+        let room = self.blocks - start;
+        let len = if self.rng.one_in(3) { self.rng.range(1..room.min(3) + 1) } else { 1 };
         let kind = self.rng.weighted(&[5, 4, 1]);
-        self.submit(context, client, block, kind)
+        self.submit(context, client, Extent { start, len }, kind)
     }
 
     pub(super) fn submit(
         &mut self,
         context: &mut Context,
         client: usize,
-        block: u64,
+        extent: Extent,
         kind: usize,
     ) -> Result<(), Violation> {
-        let tag = if kind == 2 { FLUSH } else { block };
+        let tag = if kind == 2 { FLUSH } else { extent.start };
         let last = self.app.is_last(client);
         let room = self.app.clients[client].queue.len() < 8;
-        if last && self.app.waiting.contains_key(&tag) || !last && !room {
+        if last && !self.app.may_ask(tag, extent) || !last && !room {
             return Ok(());
         }
-        let at = usize::try_from(block).unwrap_or(0);
-        let mut written = 0;
-        let op = match kind {
+        let (op, about) = match kind {
             0 => {
-                written = self.app.next_value;
-                self.app.next_value += 1;
-                // What a fenced client writes must never be read: nobody registers it.
-                if last {
-                    self.app.registers[at].write(written);
-                }
-                Op::Write(Extent::block(block), content(written))
+                let about: Values = (self.app.next_value..).take(extent.blocks().count()).collect();
+                self.app.next_value += Value::try_from(about.len()).unwrap_or(1);
+                (Op::Write(extent, content(about.clone())), about)
             }
             1 => {
-                written = self.app.registers[at].losses().into();
-                Op::Read(Extent::block(block))
+                let losses = self.app.registers(extent).map(|register| register.losses().into());
+                (Op::Read(extent), losses.collect())
             }
-            _ => {
-                if last {
-                    self.app.registers.iter_mut().for_each(Register::flush);
-                }
-                Op::Flush
-            }
+            _ => (Op::Flush, Values::new()),
         };
+        // What a fenced client writes must never be read: nobody registers it.
         if last {
+            match kind {
+                0 => self
+                    .app
+                    .registers(extent)
+                    .zip(&about)
+                    .for_each(|(register, value)| register.write(*value)),
+                1 => {}
+                _ => self.app.registers.iter_mut().for_each(Register::flush),
+            }
             if self.app.waiting.is_empty() {
                 self.app.progress = self.queue.now();
             }
-            self.app.waiting.insert(tag, written);
+            let extent = (kind != 2).then_some(extent);
+            self.app.waiting.insert(tag, Asked { extent, about });
         }
         self.client_event(context, client, ClientEvent::Submit { tag, op })
     }
@@ -149,7 +171,7 @@ impl Cluster {
         context: &mut Context,
         from: u32,
         to: u32,
-        message: ToClient<Value>,
+        message: ToClient<Values>,
     ) -> Result<(), Violation> {
         self.client_event(context, index(to), ClientEvent::Message(CopyId(from.into()), message))
     }
@@ -158,7 +180,7 @@ impl Cluster {
         &mut self,
         context: &mut Context,
         client: usize,
-        event: ClientEvent<Value>,
+        event: ClientEvent<Values>,
     ) -> Result<(), Violation> {
         let address = CLIENTS + u32::try_from(client).unwrap_or(0);
         let Some(state) = self.app.clients.get_mut(client) else { return Ok(()) };
@@ -183,28 +205,33 @@ impl Cluster {
         &mut self,
         context: &mut Context,
         tag: u64,
-        outcome: &Outcome<Value>,
+        outcome: &Outcome<Values>,
     ) -> Result<(), Violation> {
-        let Some(written) = self.app.waiting.remove(&tag) else { return Ok(()) };
+        let Some(Asked { extent, about }) = self.app.waiting.remove(&tag) else { return Ok(()) };
         self.app.progress = self.queue.now();
-        let at = usize::try_from(tag).unwrap_or(0);
+        let Some(extent) = extent else {
+            context.coverage.hit("block.flushed");
+            self.app.registers.iter_mut().for_each(Register::flushed);
+            return self.judge_flush();
+        };
         match outcome {
-            Outcome::Done if tag == FLUSH => {
-                context.coverage.hit("block.flushed");
-                self.app.registers.iter_mut().for_each(Register::flushed);
-                return self.judge_flush();
-            }
             Outcome::Done => {
                 context.coverage.hit("block.acknowledged");
-                self.app.registers[at].acknowledged(&written);
+                let written = self.app.registers(extent).zip(&about);
+                written.for_each(|(register, value)| register.acknowledged(value));
             }
             Outcome::Content(found) => {
                 context.coverage.hit("block.read");
-                let read = self.app.registers[at].read(&value(found), u8::try_from(written).unwrap_or(0));
-                read.map_err(|broken| Violation::new(format!("block {tag}: {broken}")))?;
+                let found = values(found, extent);
+                for ((register, found), losses) in self.app.registers(extent).zip(found).zip(about) {
+                    let read = register.read(&found, u8::try_from(losses).unwrap_or(0));
+                    read.map_err(|broken| Violation::new(format!("{extent:?}: {broken}")))?;
+                }
             }
             Outcome::Damaged if self.has_rot() => {}
-            Outcome::Damaged => return Err(Violation::new(format!("block {tag} is said to be damaged"))),
+            Outcome::Damaged | Outcome::OutOfRange => {
+                return Err(Violation::new(format!("{extent:?} is answered {outcome:?}")));
+            }
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 use super::cluster::{CLIENTS, Cluster, MANAGER, Turn, weather};
 use crate::runner::{Context, Violation};
 use std::time::Duration;
+use terrane_block_core::Extent;
+use terrane_block_core::copy::Event;
 
 impl Cluster {
     /// One fault, and when the next one comes.
@@ -18,7 +20,7 @@ impl Cluster {
             context.coverage.hit("block.rot_repaired");
             self.rot_pending = false;
         }
-        let weights = [4, 4, 1, 4, 3, 1, 2, 3];
+        let weights = [4, 4, 1, 4, 3, 1, 2, 3, 2];
         match self.rng.weighted(&weights) {
             0 if self.plan.allows("crash") => self.one_down(context, false),
             1 if self.plan.allows("power") => self.one_down(context, true),
@@ -28,6 +30,7 @@ impl Cluster {
             5 if self.plan.allows("manager") => self.fail_over(context),
             6 if self.plan.allows("detach") => self.force_detach(context),
             7 if self.plan.allows("rot") => self.rot(context),
+            8 => self.pace(context),
             _ => {}
         }
     }
@@ -47,6 +50,15 @@ impl Cluster {
             for machine in &mut self.copies {
                 machine.disk.rotten.clear();
             }
+        }
+    }
+
+    /// Resync of joining copies is held up, or let go.
+    fn pace(&mut self, context: &mut Context) {
+        context.coverage.hit("block.paced");
+        let most = self.rng.below(3);
+        for copy in 0..self.copies.len() {
+            self.event(context, copy, Event::Pace(most));
         }
     }
 
@@ -70,7 +82,7 @@ impl Cluster {
             self.power_fails(context, copy);
         } else {
             context.coverage.hit("block.crash");
-            self.crash(copy);
+            self.crash(context, copy);
         }
         let pause = self.down_for();
         self.queue.after(pause, Turn::Start { copy });
@@ -138,13 +150,14 @@ impl Cluster {
         self.net.set_weather(weather(false));
         for copy in 0..self.copies.len() {
             self.start(context, copy);
+            self.event(context, copy, Event::Pace(2));
         }
         self.until(context, "everything in sync and answered", Self::is_healed)?;
         let client = self.app.clients.len() - 1;
         for block in 0..self.blocks {
-            self.submit(context, client, block, 1)?;
+            self.submit(context, client, Extent::block(block), 1)?;
         }
-        self.submit(context, client, 0, 2)?;
+        self.submit(context, client, Extent::block(0), 2)?;
         self.until(context, "the last reads answered", Self::is_healed)?;
         self.judge_identical()
     }

@@ -1,7 +1,7 @@
 //! Everything in one place, and one queue of what happens next.
 
 use super::app::App;
-use super::disk::Value;
+use super::disk::Values;
 use super::machine::Machine;
 use super::manager::Manager;
 use crate::packets::{Network, Weather};
@@ -30,7 +30,7 @@ pub(super) const GRANT: Duration = Duration::from_millis(21);
 #[derive(Clone, Debug)]
 pub(super) enum Turn {
     Packet { from: u32, to: u32, packet: Packet },
-    Disk { copy: usize, life: u64, event: Event<Value> },
+    Disk { copy: usize, life: u64, event: Event<Values> },
     LeaseEnds { copy: usize, life: u64, grantor: Grantor, round: u64 },
     GrantEnds { copy: usize, life: u64, holder: CopyId, count: u64 },
     Settled { copy: usize, life: u64 },
@@ -54,9 +54,9 @@ pub(super) enum Timer {
 
 #[derive(Clone, Debug)]
 pub(super) enum Packet {
-    Copy(Message<Value>),
-    Up(ToPrimary<Value>),
-    Down(ToClient<Value>),
+    Copy(Message<Values>),
+    Up(ToPrimary<Values>),
+    Down(ToClient<Values>),
     Ask(Request),
     Fetch,
     Heartbeat(Alive),
@@ -198,7 +198,15 @@ impl Cluster {
             _ => None,
         };
         // An old socket may deliver what was given up long ago.
-        let stalls = matches!(packet, Packet::Up(_)) && !self.calm && self.rng.one_in(40);
+        let chance = match packet {
+            Packet::Up(_) => 40,
+            Packet::Copy(_) => 300,
+            _ => 0,
+        };
+        let stalls = !self.calm && self.rng.one_in(chance);
+        if stalls {
+            self.net.coverage().hit("block.old_socket");
+        }
         let stalled = Duration::from_millis(if stalls { self.rng.range(5..40) } else { 0 });
         for delay in self.net.send(from, to) {
             let delay = delay + stalled;

@@ -2,10 +2,12 @@
 
 use crate::rng::SimRng;
 use std::collections::BTreeSet;
-use terrane_block_core::{Content, Extent};
+use terrane_block_core::{Content, Digest, Extent};
 
 /// What a block holds: 0 is nothing.
 pub(super) type Value = u32;
+/// What an extent holds.
+pub(super) type Values = Vec<Value>;
 
 #[derive(Clone, Debug, Default)]
 struct Block {
@@ -27,14 +29,14 @@ pub(super) struct Disk {
     pub(super) rotten: BTreeSet<u64>,
 }
 
-pub(super) fn content(value: Value) -> Content<Value> {
-    if value == 0 { Content::Zero } else { Content::Data(value) }
+pub(super) fn content(values: Values) -> Content<Values> {
+    if values.iter().all(|value| *value == 0) { Content::Zero } else { Content::Data(values) }
 }
 
-pub(super) fn value(content: &Content<Value>) -> Value {
+pub(super) fn values(content: &Content<Values>, extent: Extent) -> Values {
     match content {
-        Content::Zero => 0,
-        Content::Data(value) => *value,
+        Content::Zero => extent.blocks().map(|_| 0).collect(),
+        Content::Data(values) => values.clone(),
     }
 }
 
@@ -43,17 +45,27 @@ impl Disk {
         Self { blocks: (0..blocks).map(|_| Block::default()).collect(), rotten: BTreeSet::new() }
     }
 
-    pub(super) fn write(&mut self, extent: Extent, content: &Content<Value>) {
-        for block in extent.blocks() {
+    pub(super) fn write(&mut self, extent: Extent, content: &Content<Values>) {
+        for (block, value) in extent.blocks().zip(values(content, extent)) {
             self.rotten.remove(&block);
             if let Some(block) = usize::try_from(block).ok().and_then(|at| self.blocks.get_mut(at)) {
-                block.cached.push(value(content));
+                block.cached.push(value);
             }
         }
     }
 
-    pub(super) fn read(&self, block: u64) -> Option<Value> {
-        (!self.rotten.contains(&block)).then(|| self.peek(block))
+    /// Nothing if any of it is rotten.
+    pub(super) fn read(&self, extent: Extent) -> Option<Content<Values>> {
+        let whole = extent.blocks().all(|block| !self.rotten.contains(&block));
+        whole.then(|| content(extent.blocks().map(|block| self.peek(block)).collect()))
+    }
+
+    /// None at all if any of it is rotten.
+    pub(super) fn digests(&self, extent: Extent) -> Vec<Digest> {
+        if self.read(extent).is_none() {
+            return Vec::new();
+        }
+        extent.blocks().map(|block| Digest(self.peek(block).into())).collect()
     }
 
     pub(super) fn peek(&self, block: u64) -> Value {

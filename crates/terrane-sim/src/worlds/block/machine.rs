@@ -1,7 +1,7 @@
 //! A copy's machine: process, disk and clock.
 
 use super::cluster::{CLIENTS, Cluster, GRANT, LEASE, MANAGER, Packet, Timer, Turn};
-use super::disk::{Disk, Value, content};
+use super::disk::{Disk, Values};
 use crate::rng::SimRng;
 use crate::runner::Context;
 use crate::scheduler::Time;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use terrane_block_core::bugs::Bugs;
 use terrane_block_core::copy::{self, Durable, Effect, Event, Grantor, Settings, State, Update};
 use terrane_block_core::manager::Request;
-use terrane_block_core::message::Message;
+use terrane_block_core::message::{Body, Message};
 use terrane_block_core::{Content, CopyId, Extent, Incarnation};
 
 /// See the module.
@@ -18,11 +18,11 @@ pub(super) struct Machine {
     pub(super) up: bool,
     /// Counts starts, so that nothing of an earlier life reaches a later one.
     pub(super) life: u64,
-    pub(super) state: State<Value>,
+    pub(super) state: State<Values>,
     pub(super) disk: Disk,
     marks: Vec<Vec<usize>>,
     /// Writes that the kernel was not handed yet.
-    in_flight: BTreeMap<u64, (Extent, Content<Value>)>,
+    in_flight: BTreeMap<u64, (Extent, Content<Values>)>,
     /// When the update written last is durable: they become so in order.
     persisted_at: Time,
     pub(super) grants: BTreeMap<CopyId, u64>,
@@ -35,12 +35,24 @@ pub(super) struct Machine {
     /// The last life in which the machine lost what was not flushed: by it and all earlier ones.
     pub(super) lost: Option<Incarnation>,
     pub(super) down_since: Time,
+    /// Hashing takes as long as a busy drive may take.
+    slow_digests: bool,
+    /// Never tells hashes: an older version, or a drive that is not believed after a failed flush.
+    no_digests: bool,
 }
 
 impl Machine {
     pub(super) fn new(id: u64, blocks: u64, grain: u64, bugs: Bugs, rng: &mut SimRng) -> Self {
-        let settings =
-            Settings { id: CopyId(id), blocks, log_grain: grain, recopies_max: 2, waiting_max: 16, bugs };
+        let settings = Settings {
+            id: CopyId(id),
+            blocks,
+            log_grain: grain,
+            log_hot: rng.range(0..2),
+            recopy_blocks: rng.range(1..5),
+            recopies_max: 2,
+            waiting_max: 16,
+            bugs,
+        };
         Self {
             up: true,
             life: 0,
@@ -55,10 +67,12 @@ impl Machine {
             cache_lost: false,
             lost: None,
             down_since: Time::default(),
+            slow_digests: rng.one_in(3),
+            no_digests: rng.one_in(6),
         }
     }
 
-    fn writing(&mut self, id: u64, late: Option<(Extent, Content<Value>)>) {
+    fn writing(&mut self, id: u64, late: Option<(Extent, Content<Values>)>) {
         if let Some(late) = late {
             self.in_flight.insert(id, late);
         }
@@ -114,7 +128,7 @@ impl Cluster {
     }
 
     /// Hands a copy an event and does what it wants.
-    pub(super) fn event(&mut self, context: &mut Context, copy: usize, event: Event<Value>) {
+    pub(super) fn event(&mut self, context: &mut Context, copy: usize, event: Event<Values>) {
         let Some(machine) = self.copies.get_mut(copy).filter(|machine| machine.up) else { return };
         let effects = copy::step(&mut machine.state, event);
         for effect in effects {
@@ -122,7 +136,7 @@ impl Cluster {
         }
     }
 
-    fn perform(&mut self, context: &mut Context, copy: usize, effect: Effect<Value>) {
+    fn perform(&mut self, context: &mut Context, copy: usize, effect: Effect<Values>) {
         let life = self.copies[copy].life;
         let now = self.queue.now();
         match effect {
@@ -147,8 +161,11 @@ impl Cluster {
                 self.disk_later(copy, life, Event::Written(id));
             }
             Effect::Read(id, extent) => {
-                let found = self.copies[copy].disk.read(extent.start).map(content);
+                let found = self.copies[copy].disk.read(extent);
                 self.disk_later(copy, life, Event::Read(id, found));
+            }
+            Effect::Digest(id, extent) => {
+                self.digest(context, copy, id, extent);
             }
             Effect::Flush(id) => {
                 let mark = self.copies[copy].disk.mark();
@@ -158,7 +175,10 @@ impl Cluster {
                 self.copies[copy].persisted_at = at;
                 self.queue.at(at, Turn::Disk { copy, life, event: Event::Flushed(id) });
             }
-            Effect::Send(to, message) => self.send_message(copy, to, message),
+            Effect::Send(to, message) => {
+                self.note_message(context, &message);
+                self.send_message(copy, to, message);
+            }
             Effect::Tell(client, message) => {
                 if matches!(message, terrane_block_core::message::ToClient::Refused { .. }) {
                     context.coverage.hit("block.session_refused");
@@ -176,7 +196,37 @@ impl Cluster {
         }
     }
 
-    fn send_message(&mut self, copy: usize, to: CopyId, message: Message<Value>) {
+    fn digest(&mut self, context: &mut Context, copy: usize, id: u64, extent: Extent) {
+        let machine = &self.copies[copy];
+        let (life, slow) = (machine.life, machine.slow_digests && !self.calm);
+        let digests = if machine.no_digests { Vec::new() } else { machine.disk.digests(extent) };
+        if machine.no_digests {
+            context.coverage.hit("block.digests_withheld");
+        }
+        let longest = Duration::from_micros(if slow { 30_000 } else { 300 });
+        self.queue.within(longest, Turn::Disk { copy, life, event: Event::Digested(id, digests) });
+    }
+
+    /// Counts what is said between copies.
+    fn note_message(&self, context: &Context, message: &Message<Values>) {
+        let name = match message {
+            Message::Link { body: Body::Digest { extent }, .. } if extent.len > 1 => "block.compared_several",
+            Message::Link { body: Body::Digest { .. }, .. } => "block.compared",
+            Message::Link { body: Body::Fetch { .. }, .. } => "block.fetched_elsewhere",
+            Message::Link { body: Body::Write { recopied: true, content: Content::Zero, .. }, .. } => {
+                "block.recopied_nothing"
+            }
+            Message::Link { body: Body::Write { recopied: true, .. }, .. } => "block.recopied_data",
+            Message::Link { body: Body::Retire { .. }, .. } => "block.retire_sent",
+            Message::FlushWanted { .. } => "block.mirror_wants_flush",
+            Message::Damaged { .. } => "block.mirror_damaged",
+            Message::Refused { .. } => "block.refused_sent",
+            _ => return,
+        };
+        context.coverage.hit(name);
+    }
+
+    fn send_message(&mut self, copy: usize, to: CopyId, message: Message<Values>) {
         match &message {
             Message::LeaseRequest { round, .. } => self.lease_ends(copy, Grantor::Copy(to), *round),
             Message::LeaseGrant { .. } => {
@@ -199,11 +249,11 @@ impl Cluster {
         self.queue.after(after, Turn::LeaseEnds { copy, life, grantor, round });
     }
 
-    fn disk_later(&mut self, copy: usize, life: u64, event: Event<Value>) {
+    fn disk_later(&mut self, copy: usize, life: u64, event: Event<Values>) {
         self.queue.within(Duration::from_micros(300), Turn::Disk { copy, life, event });
     }
 
-    pub(super) fn disk_done(&mut self, context: &mut Context, copy: usize, life: u64, event: Event<Value>) {
+    pub(super) fn disk_done(&mut self, context: &mut Context, copy: usize, life: u64, event: Event<Values>) {
         if !self.lives(copy, life) {
             return;
         }
@@ -228,20 +278,27 @@ impl Cluster {
     }
 
     /// The process dies; the kernel keeps what it was handed.
-    pub(super) fn crash(&mut self, copy: usize) {
+    pub(super) fn crash(&mut self, context: &mut Context, copy: usize) {
         let now = self.queue.now();
         let machine = &mut self.copies[copy];
         machine.up = false;
         machine.down_since = now;
         machine.marks.clear();
-        machine.in_flight.clear();
+        // Of a write that was on its way to the kernel some blocks may have got there.
+        for (extent, content) in std::mem::take(&mut machine.in_flight).into_values() {
+            let len = self.rng.range(0..extent.len + 1);
+            if len > 0 && len < extent.len {
+                context.coverage.hit("block.torn");
+            }
+            machine.disk.write(Extent { len, ..extent }, &content);
+        }
         machine.grants.clear();
         machine.persisted_at = Time::default();
     }
 
     /// The machine loses its cache as well.
     pub(super) fn power_fails(&mut self, context: &mut Context, copy: usize) {
-        self.crash(copy);
+        self.crash(context, copy);
         let lost = self.copies[copy].disk.power_fails(&mut self.rng);
         let machine = &mut self.copies[copy];
         machine.kept.clear();
