@@ -1,4 +1,4 @@
-//! NBD server: what a machine that uses a volume talks to.
+//! NBD server: what a machine that uses a volume talks to; and [`client`], to use somebody else's export.
 //!
 //! Three layers, each usable without the one above it:
 //!
@@ -16,6 +16,7 @@
 //! extended headers as in that repository's branch `extension-ext-header`; "the specification" in this
 //! crate means these two.
 
+pub mod client;
 mod error;
 mod export;
 pub mod handshake;
