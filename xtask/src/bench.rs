@@ -5,6 +5,7 @@ mod objects;
 mod report;
 mod servers;
 mod store;
+mod volumes;
 
 use anyhow::{Result, bail};
 
@@ -15,7 +16,8 @@ pub(crate) fn run(name: &str, scale: &Scale) -> Result<()> {
     match name {
         "objects" => objects::run(scale),
         "store" => store::run(),
-        other => bail!("no benchmark {other:?}; there are `objects` and `store`"),
+        "volumes" => volumes::run(scale),
+        other => bail!("no benchmark {other:?}; there are `objects`, `store` and `volumes`"),
     }
 }
 

@@ -34,7 +34,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Measure beside a peer: `objects` or `store`.
+    /// Measure beside a peer: `objects`, `store` or `volumes`.
     Bench {
         /// Which benchmark.
         name: String,

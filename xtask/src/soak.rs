@@ -11,9 +11,9 @@ use crate::sh;
 /// How long, how much.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Length {
-    /// How many seeds (simulations).
-    #[arg(long, default_value_t = 50_000)]
-    seeds: u64,
+    /// How many seeds (simulations). Without it 50,000; 100,000 for volumes.
+    #[arg(long)]
+    seeds: Option<u64>,
     /// The first seed (simulations).
     #[arg(long, default_value_t = 0)]
     first: u64,
@@ -35,8 +35,8 @@ pub(crate) fn run(name: &str, length: &Length) -> Result<()> {
         let started = Instant::now();
         let what = match name {
             "fuzz" => fuzz(length)?,
-            "volumes" => format!("{}; {}", search_volumes()?, simulate("block", length)?),
-            world => simulate(world, length)?,
+            "volumes" => format!("{}; {}", search_volumes()?, simulate("block", length, 100_000)?),
+            world => simulate(world, length, 50_000)?,
         };
         let minutes = started.elapsed().as_secs_f64() / 60.0;
         rows += &format!("| {} | {name} | {what} | {minutes:.1} min | nothing found |\n", date.trim());
@@ -45,9 +45,9 @@ pub(crate) fn run(name: &str, length: &Length) -> Result<()> {
     Ok(())
 }
 
-fn simulate(world: &str, length: &Length) -> Result<String> {
+fn simulate(world: &str, length: &Length, default: u64) -> Result<String> {
     sh::run(sh::cargo().args(["build", "--release", "--locked", "--package", "terrane-sim"]))?;
-    let (first, seeds) = (length.first.to_string(), length.seeds.to_string());
+    let (first, seeds) = (length.first.to_string(), length.seeds.unwrap_or(default).to_string());
     sh::run(
         Command::new(sh::target_dir().join("release/terrane-sim"))
             .arg(world)
@@ -56,9 +56,10 @@ fn simulate(world: &str, length: &Length) -> Result<String> {
     Ok(format!("{seeds} from {first}"))
 }
 
-/// The breadth-first searches over the replication core, ten times as many states each as in the test run.
+/// The breadth-first searches over the replication core, several times as many states each as in the test run: some
+/// 8 GiB of memory.
 fn search_volumes() -> Result<String> {
-    let states = "4000000";
+    let states = "3000000";
     sh::run(
         sh::cargo()
             .args([

@@ -11,9 +11,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::installation::Installation;
 use crate::network::Network;
 use crate::process::{Process, succeed};
-use crate::volume::Volume;
 use crate::wait_until;
 
 /// What must happen happens within this time, also in a debug build on a loaded machine.
@@ -132,6 +132,7 @@ impl Cluster {
         for member in members {
             cluster.launch(member)?;
         }
+        cluster.wait_known()?;
         Ok(cluster)
     }
 
@@ -197,6 +198,9 @@ impl Cluster {
                 command.arg(self.address(member).to_string());
                 command.args(["--control-listen", &self.control[usize::from(n)].to_string()]);
                 command.arg("--config").arg(config);
+                if n > 0 {
+                    command.arg("--cluster-key").arg(self.cluster_key());
+                }
                 if let Some(store) = &self.plan.store {
                     command.args(["--store", store]);
                 }
@@ -210,7 +214,7 @@ impl Cluster {
                 self.join(&mut command);
             }
             Member::Node(n) => {
-                command.args(["--role", "node", "--zone", zone(n)]);
+                command.args(["--role", "node", "--zone", zone(n), "--name", &member.name()]);
                 self.join(&mut command);
             }
         }
@@ -221,7 +225,12 @@ impl Cluster {
     fn join(&self, command: &mut Command) {
         let managers: Vec<String> = self.control.iter().map(ToString::to_string).collect();
         command.args(["--manager", &managers.join(",")]);
-        command.arg("--cluster-key").arg(self.data(Member::Manager(0)).join("run/cluster.key"));
+        command.arg("--cluster-key").arg(self.cluster_key());
+    }
+
+    /// The first manager made it.
+    fn cluster_key(&self) -> PathBuf {
+        self.data(Member::Manager(0)).join("run/cluster.key")
     }
 
     fn seat(&self, member: Member) -> u8 {
@@ -305,15 +314,6 @@ impl Cluster {
         self.processes.iter().map(log).collect()
     }
 
-    /// `terrane ARGS --output json` as the root account, at the first manager that runs.
-    ///
-    /// # Errors
-    /// It fails; the error has what it printed.
-    pub fn cli(&self, args: &[&str]) -> Result<Value> {
-        let text = self.cli_text(&[args, &["--output", "json"]].concat())?;
-        serde_json::from_str(&text).with_context(|| format!("{args:?} did not print JSON: {text}"))
-    }
-
     /// `terrane ARGS` as the root account, at the first manager that runs.
     ///
     /// # Errors
@@ -329,12 +329,12 @@ impl Cluster {
         running.find(|manager| self.processes.contains_key(manager)).context("no manager runs")
     }
 
-    /// A value of a manager's `run/endpoints.json`.
+    /// A value of a member's `run/endpoints.json`.
     ///
     /// # Errors
     /// It is not there.
-    pub fn endpoint(&self, manager: Member, name: &str) -> Result<String> {
-        let text = fs::read_to_string(self.data(manager).join("run/endpoints.json"))?;
+    pub fn endpoint(&self, member: Member, name: &str) -> Result<String> {
+        let text = fs::read_to_string(self.data(member).join("run/endpoints.json"))?;
         let endpoints: Value = serde_json::from_str(&text)?;
         let found = endpoints[name].as_str().with_context(|| format!("no {name} in {text}"))?;
         Ok(found.trim_end_matches('/').to_owned())
@@ -351,36 +351,47 @@ impl Cluster {
         Ok(command)
     }
 
-    /// `terrane volume show`.
-    ///
-    /// # Errors
-    /// It fails.
-    pub fn volume(&self, id: &str) -> Result<Volume> {
-        Volume::parse(self.cli(&["volume", "show", id])?)
-    }
-
-    /// Waits until a volume has all its copies in sync again; returns how long that took.
-    ///
-    /// # Errors
-    /// It has not in time.
-    pub fn wait_redundant(&self, id: &str, copies: usize, within: Duration) -> Result<Duration> {
-        let mut last = String::new();
-        let waited = wait_until(&format!("{id} has {copies} copies in sync"), within, || {
-            let volume = self.volume(id)?;
-            last = volume.raw.to_string();
-            Ok(volume.is_redundant(copies))
-        });
-        waited.with_context(|| format!("at last it was {last}"))
-    }
-
     /// The instance that a node manager has registered.
     ///
     /// # Errors
     /// It has not said so.
     pub fn instance(&self, node: Member) -> Result<String> {
-        let text = fs::read_to_string(self.data(node).join("instance"))
-            .with_context(|| format!("{node:?} has no instance"))?;
-        Ok(text.trim().to_owned())
+        self.endpoint(node, "instance")
+    }
+
+    /// A metric of a block server or a node manager, summed over all its label sets; 0 if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub fn metric(&self, member: Member, name: &str) -> Result<f64> {
+        const GET: &str = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read().decode())";
+        let url = self.endpoint(member, "metrics")?;
+        let text = succeed(self.enter(member, "python3").args(["-c", GET, &url]).env("no_proxy", "*"))?;
+        let samples = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+        Ok(samples.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum())
+    }
+
+    /// Waits until the managers know all block servers and node managers.
+    fn wait_known(&self) -> Result<()> {
+        let known = |list: &Value, states: &[&str]| {
+            let all = list.as_array().into_iter().flatten();
+            all.filter(|one| states.contains(&one["state"].as_str().unwrap_or_default())).count()
+        };
+        wait_until("all have registered", PATIENCE, || {
+            let servers = known(&self.cli(&["server", "list"])?, &["up"]);
+            let nodes = known(&self.cli(&["instance", "list"])?, &["running"]);
+            Ok(servers >= usize::from(self.plan.servers) && nodes >= usize::from(self.plan.nodes))
+        })
+        .with_context(|| self.logs())
+        .map(drop)
+    }
+}
+
+impl Installation for Cluster {
+    /// At the first manager that runs.
+    fn cli(&self, args: &[&str]) -> Result<Value> {
+        let text = self.cli_text(&[args, &["--output", "json"]].concat())?;
+        serde_json::from_str(&text).with_context(|| format!("{args:?} did not print JSON: {text}"))
     }
 }
 

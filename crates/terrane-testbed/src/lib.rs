@@ -6,6 +6,7 @@
 mod cluster;
 pub mod fio;
 pub mod guest;
+mod installation;
 mod network;
 pub mod postgres;
 pub mod probe;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 pub use cluster::{Cluster, Member, PATIENCE, Plan, aws_environment};
+pub use installation::Installation;
 pub use network::Network;
 pub use process::{Process, output, succeed};
 pub use relay::Relay;

@@ -8,8 +8,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::cluster::{PATIENCE, aws_environment};
+use crate::installation::Installation;
 use crate::process::{Process, succeed};
-use crate::volume::Volume;
 
 /// A running `terrane up`.
 #[derive(Debug)]
@@ -81,22 +81,13 @@ impl Up {
         Ok(command)
     }
 
-    /// `terrane ARGS --output json` as the root account.
+    /// The machine's instance.
     ///
     /// # Errors
-    /// It fails; the error has what it printed.
-    pub fn cli(&self, args: &[&str]) -> Result<Value> {
-        let mut command = Command::new(&self.binary);
-        let text = succeed(command.args(args).args(["--output", "json", "--data-dir"]).arg(self.data()))?;
-        serde_json::from_str(&text).with_context(|| format!("{args:?} did not print JSON: {text}"))
-    }
-
-    /// `terrane volume show`.
-    ///
-    /// # Errors
-    /// It fails.
-    pub fn volume(&self, id: &str) -> Result<Volume> {
-        Volume::parse(self.cli(&["volume", "show", id])?)
+    /// There is none.
+    pub fn instance(&self) -> Result<String> {
+        let list = self.cli(&["instance", "list"])?;
+        Ok(list[0]["id"].as_str().with_context(|| format!("no id in {list}"))?.to_owned())
     }
 
     /// SIGTERM, and waits for the end.
@@ -113,5 +104,13 @@ impl Up {
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log_end()
+    }
+}
+
+impl Installation for Up {
+    fn cli(&self, args: &[&str]) -> Result<Value> {
+        let mut command = Command::new(&self.binary);
+        let text = succeed(command.args(args).args(["--output", "json", "--data-dir"]).arg(self.data()))?;
+        serde_json::from_str(&text).with_context(|| format!("{args:?} did not print JSON: {text}"))
     }
 }

@@ -19,10 +19,10 @@ use crate::sh;
 pub(crate) struct Scale {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 8.0)]
-    seconds: f64,
+    pub(super) seconds: f64,
     /// How often each measurement is repeated; medians are shown.
     #[arg(long, default_value_t = 3)]
-    rounds: usize,
+    pub(super) rounds: usize,
     /// Keys that LIST walks.
     #[arg(long, default_value_t = 1_000_000)]
     list_keys: u64,
@@ -35,9 +35,18 @@ pub(crate) struct Scale {
     /// Keys in the keymap at the restart.
     #[arg(long, default_value_t = 10_000_000)]
     restart_keys: u64,
+    /// GiB of the volumes (volumes): the working set that no activity log covers.
+    #[arg(long, default_value_t = 64)]
+    pub(super) volume_gib: u64,
+    /// How often the primary is killed, and how often frozen (volumes).
+    #[arg(long, default_value_t = 10)]
+    pub(super) failovers: usize,
+    /// Measure this program instead of building one (volumes).
+    #[arg(long)]
+    pub(super) binary: Option<PathBuf>,
     /// Run only rows whose name contains this.
     #[arg(long, default_value = "")]
-    only: String,
+    pub(super) only: String,
 }
 
 struct Bench {

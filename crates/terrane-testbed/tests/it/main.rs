@@ -1,4 +1,5 @@
 //! The instruments themselves, against QEMU's NBD server: what they have to notice, they notice.
+#![allow(clippy::unwrap_used, reason = "helpers of tests; a panic is a failed test")]
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
