@@ -85,6 +85,9 @@ pub struct Volatile<P> {
     pub persisting: VecDeque<Update>,
     /// Bits of bitmaps that are not on the disk yet (the log makes up for them after a crash).
     pub bits: BTreeMap<CopyId, BlockSet>,
+    /// Log extents that stay while this copy is out of sync: what it had before it began to catch up in this
+    /// generation tells a primary, this one or the next, where the two may differ.
+    pub kept_log: BlockSet,
     /// Writes that are being applied here, in the order in which they came.
     pub applies: Vec<Apply<P>>,
     /// Reads of the local disk that are under way.
@@ -115,6 +118,7 @@ impl<P> Default for Volatile<P> {
             confirmed: false,
             persisting: VecDeque::new(),
             bits: BTreeMap::new(),
+            kept_log: BlockSet::new(),
             applies: Vec::new(),
             reads: BTreeMap::new(),
             flushes: BTreeMap::new(),
@@ -141,6 +145,9 @@ pub enum Event<P> {
     Persisted,
     /// A write of the local disk is done: handed to the kernel, not yet durable.
     Written(u64),
+    /// A write of the local disk found no room; some of it may be there. Only if [`State::may_refuse`] it: otherwise
+    /// the copy has lost a write that others have, which is a crash.
+    NoRoom(u64),
     /// A read of the local disk is done; nothing if the checksum does not fit.
     Read(u64, Option<Content<P>>),
     /// What [`Effect::Digest`] asked for, one for each block; none at all if the checksum of any does not fit, or if
@@ -210,6 +217,7 @@ pub fn step<P: Payload>(state: &mut State<P>, event: Event<P>) -> Effects<P> {
         Event::Client(from, message) => state.request(from, message, &mut out),
         Event::Persisted => state.persisted(&mut out),
         Event::Written(id) => state.written(id, &mut out),
+        Event::NoRoom(id) => state.refused(id),
         Event::Read(id, content) => state.read_done(id, content, &mut out),
         Event::Digested(id, digests) => state.digested(id, digests, &mut out),
         Event::Flushed(id) => state.flushed(id, &mut out),
@@ -237,7 +245,9 @@ impl<P: Payload> State<P> {
         let touched = durable.touched_blocks(&settings);
         let bits = durable.bitmaps.keys().map(|copy| (*copy, touched.clone())).collect();
         let settled = settings.bugs.skip_settling;
-        Self { settings, durable, volatile: Volatile { incarnation, bits, settled, ..Volatile::default() } }
+        let kept_log = durable.log.clone();
+        let volatile = Volatile { incarnation, bits, settled, kept_log, ..Volatile::default() };
+        Self { settings, durable, volatile }
     }
 
     /// What is possible now that was not before this event.

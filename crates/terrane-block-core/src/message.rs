@@ -158,6 +158,8 @@ pub enum Outcome<P> {
     Damaged,
     /// It goes beyond the end of the stripe; nothing was done.
     OutOfRange,
+    /// There is no room for a write on the only copy; some of it may have been written.
+    NoSpace,
 }
 
 /// Client to primary.

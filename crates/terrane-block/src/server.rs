@@ -12,6 +12,7 @@
 //! | `lives` | opening copies, their failures, and their next lives |
 //! | `watch` | what is due: leases, renewals, sending again, suspicion, progress |
 //! | `connections`, `peers` | who dials here, and whom this server dials |
+//! | `pacing` | how fast copies catch up |
 //! | `scrub` | looking for damage before somebody needs what is damaged |
 //! | `control` | the manager: hello, heartbeats, records, commands |
 //! | `clock`, `meta`, `identity`, `metrics`, `config` | the small things |
@@ -26,6 +27,7 @@ mod identity;
 mod lives;
 mod meta;
 mod metrics;
+mod pacing;
 mod peers;
 mod reactor;
 mod scrub;

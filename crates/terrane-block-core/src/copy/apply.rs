@@ -170,6 +170,23 @@ impl<P: Payload> State<P> {
         self.volatile.applies.iter().any(|apply| apply.extent.overlaps(extent))
     }
 
+    /// Whether a write may be refused: it is a client's, and no other copy gets it.
+    #[must_use]
+    pub fn may_refuse(&self, id: u64) -> bool {
+        let source = self.volatile.applies.iter().find(|apply| apply.id == id).map(|apply| apply.source);
+        matches!(source, Some(Source::Own { op }) if self.is_mine_alone(op))
+    }
+
+    /// The local disk has no room for it: its client hears of that, and may ask again.
+    pub(super) fn refused(&mut self, id: u64) {
+        let position = self.volatile.applies.iter().position(|apply| apply.id == id);
+        if let Some(position) = position.filter(|_| self.may_refuse(id))
+            && let Source::Own { op } = self.volatile.applies.remove(position).source
+        {
+            self.own_refused(op);
+        }
+    }
+
     /// The local disk has it.
     pub(super) fn written(&mut self, id: u64, out: &mut Effects<P>) {
         let position = self.volatile.applies.iter().position(|apply| apply.id == id);

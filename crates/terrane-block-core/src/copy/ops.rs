@@ -71,7 +71,7 @@ pub enum OpStage<P> {
     },
     /// Read.
     Ready(Content<P>),
-    /// No copy has it undamaged.
+    /// No copy has it undamaged; or, of a write, there is no room for it.
     Failed,
 }
 
@@ -286,6 +286,18 @@ impl<P: Payload> State<P> {
         }
     }
 
+    /// Whether an operation is a client's write that goes to no other copy.
+    pub(super) fn is_mine_alone(&self, id: u64) -> bool {
+        let Some(primary) = &self.volatile.primary else { return false };
+        primary.links.is_empty() && primary.ops.get(&id).is_some_and(|op| matches!(op.kind, Kind::Write(_)))
+    }
+
+    pub(super) fn own_refused(&mut self, id: u64) {
+        if let Some(op) = self.op(id) {
+            op.stage = OpStage::Failed;
+        }
+    }
+
     pub(super) fn op_done_at(&mut self, id: u64, copy: CopyId) {
         if let Some(Operation { stage: OpStage::Replicating { missing, .. }, .. }) = self.op(id) {
             missing.remove(&copy);
@@ -331,6 +343,7 @@ impl<P: Payload> State<P> {
                 }
             }
             (Kind::Read(origin), _) => self.reply(origin, Outcome::Damaged, out),
+            (Kind::Write(origin), OpStage::Failed) => self.reply(origin, Outcome::NoSpace, out),
             (Kind::Write(origin), _) => self.reply(origin, Outcome::Done, out),
             (Kind::Copy(to), OpStage::Failed) => self.cannot_copy(to, op.extent),
             (Kind::Compare(to), OpStage::Comparing { own, theirs }) => {

@@ -307,6 +307,7 @@ impl World {
             }
             Outcome::Damaged => self.violation = Some("undamaged disks are reported damaged".into()),
             Outcome::OutOfRange => self.violation = Some("nothing was asked for beyond the end".into()),
+            Outcome::NoSpace => self.violation = Some("these disks have room".into()),
         }
     }
 

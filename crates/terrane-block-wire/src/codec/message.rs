@@ -224,6 +224,7 @@ pub(super) fn put_to_client(message: &ToClient<Bytes>, out: &mut BytesMut) -> By
                 }
                 Outcome::Damaged => bare(2, out),
                 Outcome::OutOfRange => bare(3, out),
+                Outcome::NoSpace => bare(4, out),
             }
         }
         ToClient::Refused { session, generation } => {
@@ -247,6 +248,7 @@ pub(super) fn to_client(fields: &mut Fields) -> Decoded<ToClient<Bytes>> {
                 1 => Outcome::Content(fields.content(None)?),
                 2 => Outcome::Damaged,
                 3 => Outcome::OutOfRange,
+                4 => Outcome::NoSpace,
                 tag => return Err(fields.unknown("outcome", tag)),
             };
             ToClient::Reply { session, seq, outcome }

@@ -87,6 +87,7 @@ fn data_messages() -> Vec<DataMessage> {
         reply(Outcome::Content(Content::Zero)),
         reply(Outcome::Damaged),
         reply(Outcome::OutOfRange),
+        reply(Outcome::NoSpace),
         told(ToClient::Refused { session, generation: Generation(4) }),
         DataMessage::StatusQuery { stripe: STRIPE, to, id: 1, start: 0, len: 99 },
         DataMessage::Status { stripe: STRIPE, from, id: 1, runs: vec![(90, true), (9, false)] },

@@ -19,7 +19,7 @@ pub struct PoolSpec {
     pub media: control::Media,
     /// The directory; made if it is not there.
     pub dir: PathBuf,
-    /// Bytes; without it what the host has free at the first start.
+    /// Bytes; without it what the drive has free, with what the pool has of it already.
     pub capacity: Option<u64>,
     /// I/O operations per second that placement may commit.
     pub iops: u32,
@@ -41,6 +41,8 @@ pub struct BlockServerConfig {
     pub name: String,
     /// Where it takes data connections; port 0 for any.
     pub listen: SocketAddr,
+    /// Where others reach that, `host:port`, if not under the address that it listens on.
+    pub advertise: Option<String>,
     /// Managers, `host:port` each; the one that answers is used.
     pub managers: Vec<String>,
     /// How to speak with all others.
@@ -75,6 +77,7 @@ impl BlockServerConfig {
             zone,
             name,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            advertise: None,
             managers: Vec::new(),
             credentials,
             pools: Vec::new(),

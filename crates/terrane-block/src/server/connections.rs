@@ -4,7 +4,7 @@ use super::reactor::{Handle, Reactor};
 use crate::engine;
 use bytes::Bytes;
 use terrane_block_core::copy::Event;
-use terrane_block_core::message::{Op, ToClient, ToPrimary};
+use terrane_block_core::message::{Message, Op, ToClient, ToPrimary};
 use terrane_block_core::{ClientId, CopyId, Extent, Generation};
 use terrane_block_wire::WireError;
 use terrane_block_wire::codec::RUNS_MAX;
@@ -43,7 +43,7 @@ pub(super) async fn read_peer(handle: Handle, connection: Connection, server: Se
     let mut batch = Vec::new();
     let error = loop {
         let read = reader.read(&mut batch).await;
-        handle.enter(|reactor| batch.drain(..).for_each(|message| reactor.from_peer(server, message)));
+        handle.enter(|reactor| batch.drain(..).for_each(|message| reactor.peer_says(server, message)));
         if let Err(error) = read {
             break error;
         }
@@ -65,7 +65,7 @@ async fn read_client(handle: Handle, connection: Connection, client: ClientId) {
     let error = loop {
         let read = reader.read(&mut batch).await;
         let taken = handle.enter(|reactor| {
-            batch.drain(..).try_for_each(|message| reactor.from_client(client, number, message))
+            batch.drain(..).try_for_each(|message| reactor.client_says(client, number, message))
         });
         if let Err(error) = taken.and(read) {
             break error;
@@ -93,17 +93,20 @@ impl Reactor {
         Some(self.next_connection)
     }
 
-    fn from_peer(&mut self, server: ServerId, message: DataMessage) {
+    fn peer_says(&mut self, server: ServerId, message: DataMessage) {
         let DataMessage::Copy { stripe, from, to, message } = message else {
             tracing::warn!(?server, "a server speaks as a client");
             return;
         };
         // A copy that is not here any more, or not yet: its primary will hear of that from the manager.
         let Some(slot) = self.index.get(&(stripe, to)).copied() else { return };
+        if let Message::Ack { seq, .. } = &message {
+            self.measure_answer(slot, from, *seq);
+        }
         self.push(slot, Event::Copy(from, message));
     }
 
-    fn from_client(
+    fn client_says(
         &mut self,
         client: ClientId,
         connection: u64,
@@ -117,11 +120,17 @@ impl Reactor {
                 let (Some(slot), Some(hosted)) = (slot, hosted.filter(|hosted| hosted.running.is_some()))
                 else {
                     // The client fetches the record and goes where that says.
-                    return Ok(self.refuse(connection, stripe, to, &message));
+                    self.refuse(connection, stripe, to, &message);
+                    return Ok(());
                 };
                 if hosted.clients.insert(client, connection).is_none() {
                     hosted.clients.retain(|_, connection| self.clients.contains_key(connection));
                 }
+                if hosted.must_wait(&message) {
+                    hosted.held.push_back((client, message));
+                    return Ok(());
+                }
+                hosted.requests += 1;
                 self.push(slot, Event::Client(client, message));
             }
             DataMessage::StatusQuery { stripe, to, id, start, len } => {
@@ -138,6 +147,13 @@ impl Reactor {
 
 /// Answers that do not come from a core.
 impl Reactor {
+    fn measure_answer(&mut self, slot: usize, from: CopyId, seq: u64) {
+        let Some(hosted) = self.copy(slot) else { return };
+        if let Some((.., sent)) = hosted.sample.take_if(|(to, number, _)| (*to, *number) == (from, seq)) {
+            self.metrics.replicate.observe(sent.elapsed().as_secs_f64());
+        }
+    }
+
     fn refuse(&mut self, connection: u64, stripe: StripeId, from: CopyId, message: &ToPrimary<Bytes>) {
         let (ToPrimary::Hello { session, .. } | ToPrimary::Request { session, .. }) = message;
         let generation = Generation(0);

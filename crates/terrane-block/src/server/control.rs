@@ -2,8 +2,11 @@
 
 use super::clock::LEASE_MAX;
 use super::config::BlockServerConfig;
-use super::reactor::{Handle, Reactor};
+use super::lives::{room_of, room_wanted};
+use super::reactor::{Handle, HostedPool, Reactor};
+use crate::engine::Pool;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use terrane_block_core::copy::Event;
 use terrane_block_wire::WireError;
@@ -67,7 +70,7 @@ async fn speak(
             server: reactor.me,
             zone: config.zone.clone(),
             name: config.name.clone(),
-            address: address.to_string(),
+            address: config.advertise.clone().unwrap_or_else(|| address.to_string()),
             process,
             pools,
             copies: reactor.copies.iter().flatten().map(super::hosted::Hosted::report).collect(),
@@ -119,7 +122,7 @@ async fn converse(
     let (mut seq, mut heard, mut looked) = (0, Instant::now(), Instant::now());
     loop {
         for message in batch.drain(..) {
-            handle.enter(|reactor| reactor.from_manager(message))?;
+            handle.enter(|reactor| reactor.manager_says(message))?;
         }
         tokio::select! {
             read = reader.read(&mut batch) => {
@@ -146,14 +149,19 @@ async fn converse(
 /// How the pools are now.
 async fn pool_reports(handle: &Handle) -> Vec<PoolReport> {
     let pools: Vec<_> = handle.enter(|reactor| {
-        reactor.pools.iter().map(|hosted| (hosted.pool.clone(), hosted.report.clone())).collect()
+        let report = |hosted: &HostedPool| {
+            (hosted.pool.clone(), PoolReport { trouble: hosted.trouble.clone(), ..hosted.report.clone() })
+        };
+        reactor.pools.iter().map(report).collect()
     });
     let looked = tokio::task::spawn_blocking(move || {
-        let report = |(pool, mut report): (std::sync::Arc<crate::engine::Pool>, PoolReport)| {
+        let report = |(pool, mut report): (Arc<Pool>, PoolReport)| {
             match pool.usage() {
                 Ok(usage) => {
                     (report.used, report.host_free) = (usage.data_bytes, usage.host_free);
-                    report.trouble = None;
+                    if room_of(&usage) < room_wanted(&usage) && report.trouble.is_none() {
+                        report.trouble = Some("full".to_owned());
+                    }
                 }
                 Err(error) => report.trouble = Some(error.to_string()),
             }
@@ -165,7 +173,7 @@ async fn pool_reports(handle: &Handle) -> Vec<PoolReport> {
 }
 
 impl Reactor {
-    fn from_manager(&mut self, message: FromManager) -> Result<(), WireError> {
+    fn manager_says(&mut self, message: FromManager) -> Result<(), WireError> {
         match message {
             FromManager::Stripe(view) => self.view(&view),
             FromManager::LeaseGranted { stripe, copy, round } => {

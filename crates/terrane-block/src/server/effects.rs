@@ -1,6 +1,7 @@
 //! What a replication core wants done.
 
 use super::clock::{Due, grant_of};
+use super::hosted::LOG_FULL;
 use super::reactor::Reactor;
 use crate::engine::{self, BLOCK, Contents, EngineError, Kind, Op, Pool};
 use bytes::{Bytes, BytesMut};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use terrane_block_core::copy::{Effect, Event, Grantor};
 use terrane_block_core::manager::Request;
-use terrane_block_core::message::Message;
+use terrane_block_core::message::{Body, Message};
 use terrane_block_core::{Content, CopyId, Digest, Extent};
 use terrane_block_wire::control::ToManager;
 use terrane_block_wire::data::DataMessage;
@@ -19,6 +20,9 @@ use terrane_block_wire::data::DataMessage;
 const INLINE_BLOCKS: u64 = 16;
 /// Blocks that are trimmed so: only their table entries are written.
 const INLINE_ZEROES: u64 = 1024;
+/// A write of the page cache that takes so long waited for the drive; then the next ones go to other threads, for a while.
+const SLOW: Duration = Duration::from_millis(3);
+const SLOW_FOR: Duration = Duration::from_millis(500);
 /// A stripe's record is asked for so often, at most.
 const FETCH_PAUSE: Duration = Duration::from_millis(20);
 
@@ -97,6 +101,9 @@ impl Reactor {
                 hosted.grants.insert(to, at);
                 self.deadlines.add(at, slot, life, Due::Grant(to));
             }
+            Message::Link { seq, body: Body::Write { .. }, .. } if hosted.sample.is_none() => {
+                hosted.sample = Some((to, *seq, Instant::now()));
+            }
             _ => {}
         }
         let Some(place) = self.copies[slot].as_ref().and_then(|hosted| hosted.places.get(&to)) else {
@@ -112,23 +119,40 @@ impl Reactor {
             Content::Zero => extent.len <= INLINE_ZEROES,
             Content::Data(_) => extent.len <= INLINE_BLOCKS,
         };
-        if !inline {
+        let pool = self.alive(slot, life).map(|hosted| hosted.pool);
+        let pool = pool.and_then(|pool| self.pools.get(pool));
+        if !inline || pool.is_some_and(|pool| pool.slow_until > self.now) {
             let work = move |copy: &engine::Copy| write(copy, extent, &content);
             self.work_on(slot, life, work, move |reactor, result| reactor.written(slot, id, result));
             return;
         }
-        let Some(running) = self.alive(slot, life).and_then(|hosted| hosted.running.as_ref()) else { return };
+        let Some(hosted) = self.alive(slot, life) else { return };
+        let pool = hosted.pool;
+        let Some(running) = &hosted.running else { return };
         let started = Instant::now();
         let result = write(&running.engine, extent, &content);
-        self.metrics.write.observe(started.elapsed().as_secs_f64());
+        let took = started.elapsed();
+        self.metrics.write.observe(took.as_secs_f64());
+        if took >= SLOW {
+            // Leases are not to wait with it.
+            self.pools[pool].slow_until = self.now.after(SLOW_FOR);
+        }
         self.written(slot, id, result);
     }
 
     fn written(&mut self, slot: usize, id: u64, result: Result<(), EngineError>) {
         match result {
             Ok(()) => self.push(slot, Event::Written(id)),
+            Err(error) if error.is_no_space() && self.may_refuse(slot, id) => {
+                self.push(slot, Event::NoRoom(id));
+            }
             Err(error) => self.lose(slot, &error),
         }
+    }
+
+    fn may_refuse(&mut self, slot: usize, id: u64) -> bool {
+        let running = self.copy(slot).and_then(|hosted| hosted.running.as_ref());
+        running.is_some_and(|running| running.state.may_refuse(id))
     }
 
     fn read(&mut self, slot: usize, life: u64, id: u64, extent: Extent) {
@@ -208,13 +232,24 @@ impl Reactor {
         self.work_on_arc(slot, life, work, move |reactor, result| match result {
             Ok(()) => {
                 (0..count).for_each(|_| reactor.push(slot, Event::Persisted));
-                if let Some(running) = reactor.copy(slot).and_then(|hosted| hosted.running.as_mut()) {
-                    running.committing = false;
-                    reactor.uncommitted.insert(slot);
-                }
+                reactor.committed(slot);
             }
             Err(error) => reactor.lose(slot, &error),
         });
+    }
+
+    /// Updates are durable: the next ones begin, and what waited for room in the log goes on.
+    fn committed(&mut self, slot: usize) {
+        let Some(hosted) = self.copy(slot) else { return };
+        let Some(running) = &mut hosted.running else { return };
+        running.committing = false;
+        hosted.log_extents = usize::try_from(running.log_extents()).unwrap_or(usize::MAX);
+        if hosted.log_extents < LOG_FULL {
+            let held = std::mem::take(&mut hosted.held);
+            hosted.requests += held.len() as u64;
+            held.into_iter().for_each(|(client, message)| self.push(slot, Event::Client(client, message)));
+        }
+        self.uncommitted.insert(slot);
     }
 
     /// Does something with a copy on another thread; what comes of it counts only while the copy is in the same life.

@@ -3,14 +3,16 @@
 
 use super::clock::Boot;
 use super::meta::Meta;
+use super::pacing::Pacer;
 use crate::engine::{self, CopyKey, CopyState, EngineError, Op};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use terrane_block_core::bugs::Bugs;
 use terrane_block_core::copy::{Durable, Settings, State, Update};
+use terrane_block_core::message::{self, ToPrimary};
 use terrane_block_core::{BlockSet, ClientId, CopyId};
 use terrane_block_wire::control::{CopyReport, Place, PoolName, StripeId};
 
@@ -53,8 +55,8 @@ pub(super) struct Watched {
     pub(super) fetched: Option<Boot>,
     /// Bytes moved so far, per copy that catches up.
     pub(super) moved: BTreeMap<CopyId, u64>,
-    /// A FLUSH for the log's sake was asked for.
-    pub(super) wants_flush: bool,
+    /// A FLUSH for the log's sake was asked for then.
+    pub(super) flush_wanted: Option<Boot>,
 }
 
 /// A copy.
@@ -77,10 +79,55 @@ pub(super) struct Hosted {
     pub(super) grants: BTreeMap<CopyId, Boot>,
     /// On which connection a client was heard last.
     pub(super) clients: BTreeMap<ClientId, u64>,
+    /// Messages of clients that wait until the log has room, in order.
+    pub(super) held: VecDeque<(ClientId, ToPrimary<Bytes>)>,
+    /// Extents in the log.
+    pub(super) log_extents: usize,
+    /// Messages of clients so far.
+    pub(super) requests: u64,
+    /// A write sent to a mirror whose answer is timed: to whom, its number, when.
+    pub(super) sample: Option<(CopyId, u64, Instant)>,
+    pub(super) pacer: Pacer,
     pub(super) watched: Watched,
 }
 
+impl Running {
+    /// Extents in the log, once all updates under way are durable.
+    pub(super) fn log_extents(&self) -> u64 {
+        self.planned.log.len()
+    }
+}
+
 impl Hosted {
+    /// Of a copy that is not open.
+    pub(super) fn new(key: CopyKey, pool: usize, pool_name: PoolName, meta: Meta) -> Self {
+        Self {
+            key,
+            pool,
+            pool_name,
+            meta,
+            life: next_life(),
+            running: None,
+            ended: None,
+            trouble: None,
+            places: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            held: VecDeque::new(),
+            log_extents: 0,
+            requests: 0,
+            sample: None,
+            pacer: Pacer::default(),
+            watched: Watched::default(),
+        }
+    }
+
+    /// Whether a client's message waits: while the log is full, all that follows a write.
+    pub(super) fn must_wait(&self, message: &ToPrimary<Bytes>) -> bool {
+        let writes = matches!(message, ToPrimary::Request { op: message::Op::Write(..), .. });
+        !self.held.is_empty() || writes && self.log_extents >= LOG_FULL
+    }
+
     pub(super) fn stripe(&self) -> StripeId {
         self.meta.stripe
     }
@@ -111,15 +158,15 @@ impl Hosted {
             bugs: Bugs::NONE,
         };
         let bitmaps = durable.bitmaps.iter();
-        let durable = Durable {
+        let start = Durable {
             record: meta.record.clone(),
             log: durable.log.iter().copied().collect(),
             bitmaps: bitmaps.map(|(peer, bitmap)| (CopyId(*peer), bitmap.runs().collect())).collect(),
         };
         self.running = Some(Running {
             engine,
-            state: State::start(settings, durable.clone(), meta.life.incarnation),
-            planned: durable,
+            state: State::start(settings, start.clone(), meta.life.incarnation),
+            planned: start,
             updates: VecDeque::new(),
             committing: false,
         });
@@ -128,6 +175,10 @@ impl Hosted {
         self.ended = None;
         self.life = next_life();
         self.grants.clear();
+        self.held.clear();
+        self.sample = None;
+        self.log_extents = durable.log.len();
+        self.pacer = Pacer::default();
         self.watched = Watched::default();
     }
 

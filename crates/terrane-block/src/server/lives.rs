@@ -1,21 +1,23 @@
 //! Opening pools and copies, making and deleting copies, and what follows when one fails.
 
 use super::ServerError;
-use super::clock::{Due, LEASE_MAX, grant_of};
+use super::clock::{Boot, Due, LEASE_MAX, grant_of};
 use super::config::{BlockServerConfig, PoolSpec};
 use super::hosted::Hosted;
 use super::meta::{Failures, Life, Meta};
 use super::reactor::{HostedPool, Reactor};
-use crate::engine::{self, CopyKey, CopyState, Declared, Drive, EngineError, Op, Pool, PoolConfig};
-use std::collections::BTreeMap;
+use crate::engine::{
+    self, CopyKey, CopyState, Declared, Drive, EngineError, Op, Pool, PoolConfig, PoolUsage,
+};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use terrane_block_core::CopyId;
 use terrane_block_core::copy::Event;
 use terrane_block_wire::control::{CopyIdentity, Media, PoolName, PoolReport, ServerId, StripeId};
 
-/// Room that must be there before a copy that found none begins again.
-const ROOM_TO_RETURN: u64 = 64 << 20;
+/// Room that must be there before a copy that found none begins again. A pool with less takes no new copies.
+const ROOM_WANTED: u64 = 64 << 20;
 
 /// A copy that is open.
 pub(super) struct Opened {
@@ -47,7 +49,7 @@ pub(super) fn open_pools(
                 }
             };
             let opened = open(&hosted.pool, key, boot, failures, false);
-            copies.push((new_hosted(key, pools.len(), hosted.report.pool, meta), opened));
+            copies.push((Hosted::new(key, pools.len(), hosted.report.pool, meta), opened));
         }
         pools.push(hosted);
     }
@@ -57,7 +59,7 @@ pub(super) fn open_pools(
 fn open_pool(config: &BlockServerConfig, spec: &PoolSpec, me: ServerId) -> Result<HostedPool, EngineError> {
     let media = (config.open_media)(spec).map_err(EngineError::io("open a pool's directory"))?;
     let free = media.disk().free_space().map_err(EngineError::io("ask for free space"))?;
-    let capacity = spec.capacity.unwrap_or(free);
+    let capacity = spec.capacity.unwrap_or_else(|| free.saturating_add(taken(&spec.dir)));
     let drive = match spec.media {
         Media::Ssd => Drive::Ssd,
         Media::Hdd => Drive::Hdd,
@@ -82,24 +84,14 @@ fn open_pool(config: &BlockServerConfig, spec: &PoolSpec, me: ServerId) -> Resul
         device,
         trouble: None,
     };
-    Ok(HostedPool { pool: Arc::new(pool), report })
+    Ok(HostedPool { pool: Arc::new(pool), report, trouble: None, slow_until: Boot::default() })
 }
 
-fn new_hosted(key: CopyKey, pool: usize, pool_name: PoolName, meta: Meta) -> Hosted {
-    Hosted {
-        key,
-        pool,
-        pool_name,
-        meta,
-        life: 0,
-        running: None,
-        ended: None,
-        trouble: None,
-        places: BTreeMap::new(),
-        grants: BTreeMap::new(),
-        clients: BTreeMap::new(),
-        watched: super::hosted::Watched::default(),
-    }
+/// Bytes that a directory's files take: with what is free, what it may take.
+fn taken(dir: &Path) -> u64 {
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    // The unit of `st_blocks` is 512 bytes.
+    files.filter_map(|file| Some(file.metadata().ok()?.blocks() * 512)).sum()
 }
 
 /// Opens a copy in a new life, durably. `lost`: a write or a flush failed in the last one.
@@ -126,7 +118,8 @@ impl Reactor {
         match opened {
             Ok(Opened { engine, state, meta }) => {
                 hosted.start(engine, &state, meta);
-                let life = hosted.life;
+                let (life, pool) = (hosted.life, hosted.pool);
+                self.pools[pool].trouble = None;
                 // What an earlier life granted: nobody knows any more, so as if it had just granted the longest.
                 self.deadlines.add(now.after(grant_of(LEASE_MAX)), slot, life, Due::Settled);
                 self.push(slot, Event::Resend);
@@ -148,7 +141,8 @@ impl Reactor {
         let full = error.is_no_space();
         tracing::error!(copy = ?name, %error, "a copy fails");
         hosted.fail(error);
-        let key = hosted.key;
+        let (key, pool) = (hosted.key, hosted.pool);
+        self.pools[pool].trouble = Some(error.to_string());
         self.metrics.failed_lives.inc();
         self.unreported.insert(slot);
         if full {
@@ -185,11 +179,8 @@ impl Reactor {
                 // Nothing that the last life began may land in the next one.
                 engine.end(reason);
             }
-            let room = pool.usage().map_or(0, |usage| {
-                usage.declared.capacity.saturating_sub(usage.data_bytes).min(usage.host_free)
-            });
-            (lost || room >= ROOM_TO_RETURN.min(pool_capacity(&pool) / 8))
-                .then(|| open(&pool, key, &boot, &failures, lost))
+            let room = pool.usage().is_ok_and(|usage| room_of(&usage) >= room_wanted(&usage));
+            (lost || room).then(|| open(&pool, key, &boot, &failures, lost))
         };
         self.spawn(work, move |reactor, opened| {
             if reactor.alive(slot, life).is_none() {
@@ -234,7 +225,7 @@ impl Reactor {
                 done(reactor, Ok(()));
             }
             Ok(opened) => {
-                let slot = reactor.host(new_hosted(key, pool_at, pool, meta));
+                let slot = reactor.host(Hosted::new(key, pool_at, pool, meta));
                 reactor.opened(slot, Ok(opened));
                 done(reactor, Ok(()));
             }
@@ -266,7 +257,7 @@ impl Reactor {
                 Err(EngineError::NoCopy(_)) | Ok(()) => Ok(()),
                 Err(error) => {
                     // Perhaps it is still there: looked at again, and deleted when asked for again.
-                    let slot = reactor.host(new_hosted(key, pool_at, pool_name, meta));
+                    let slot = reactor.host(Hosted::new(key, pool_at, pool_name, meta));
                     reactor.retry_later(slot, true);
                     Err(error.to_string())
                 }
@@ -282,8 +273,14 @@ impl Reactor {
     }
 }
 
-fn pool_capacity(pool: &Pool) -> u64 {
-    pool.usage().map_or(0, |usage| usage.declared.capacity)
+/// Bytes that a pool can still take.
+pub(super) fn room_of(usage: &PoolUsage) -> u64 {
+    usage.declared.capacity.saturating_sub(usage.data_bytes).min(usage.host_free)
+}
+
+/// Bytes that it should be able to take.
+pub(super) fn room_wanted(usage: &PoolUsage) -> u64 {
+    ROOM_WANTED.min(usage.declared.capacity / 8)
 }
 
 fn log_if(deleted: Result<(), EngineError>) {

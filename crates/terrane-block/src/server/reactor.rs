@@ -28,6 +28,10 @@ use tokio::task::{spawn_blocking, spawn_local};
 pub(super) struct HostedPool {
     pub(super) pool: Arc<Pool>,
     pub(super) report: PoolReport,
+    /// Why the last write or flush in it failed, if no copy has begun anew since.
+    pub(super) trouble: Option<String>,
+    /// The page cache makes writers wait: until then they wait on other threads.
+    pub(super) slow_until: Boot,
 }
 
 /// Everything that the server knows.

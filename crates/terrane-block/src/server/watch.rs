@@ -36,7 +36,7 @@ pub(super) async fn run(handle: Handle) {
 
 impl Reactor {
     fn look_at(&mut self, slot: usize, tick: u64) {
-        let now = self.now;
+        let (now, pace) = (self.now, self.pace);
         let Some(hosted) = self.copy(slot) else { return };
         let Some(running) = &hosted.running else { return };
         let rules = running.state.rules();
@@ -46,7 +46,14 @@ impl Reactor {
         }
         let unanswered = unanswered(running);
         let asks = asks(running);
-        let full = running.state.durable.log.len() >= LOG_WANTS_FLUSH as u64;
+        let full = hosted.log_extents >= LOG_WANTS_FLUSH;
+        if rules
+            && let Some(pieces) = hosted.pacer.look(now, &pace, &running.state.resyncs(), hosted.requests)
+        {
+            events.push(Event::Pace(pieces));
+        }
+        // An answer that was lost is not waited for.
+        hosted.sample.take_if(|(.., sent)| sent.elapsed() > PATIENCE.1);
         let watched = &mut hosted.watched;
         if unanswered != watched.unanswered || unanswered.is_empty() && !asks {
             (watched.unanswered, watched.since, watched.patience) = (unanswered, now, PATIENCE.0);
@@ -54,10 +61,10 @@ impl Reactor {
             (watched.since, watched.patience) = (now, (watched.patience * 2).min(PATIENCE.1));
             events.push(Event::Resend);
         }
-        if full && !watched.wants_flush {
+        if full && watched.flush_wanted.is_none_or(|then| now.since(then) >= PATIENCE.1) {
+            watched.flush_wanted = Some(now);
             events.push(Event::FlushWanted);
         }
-        watched.wants_flush = full;
         self.suspect_silent(slot);
         if rules && tick.is_multiple_of(PROGRESS_TICKS) {
             self.tell_progress(slot);

@@ -64,6 +64,7 @@ fn done(answer: Option<Outcome<Bytes>>) -> Result<(), NbdError> {
         Some(Outcome::Done) => Ok(()),
         Some(Outcome::Damaged) => Err(NbdError::io("no copy has an undamaged content of these blocks")),
         Some(Outcome::OutOfRange) => Err(NbdError::invalid("beyond the end of the volume")),
+        Some(Outcome::NoSpace) => Err(NbdError::no_space("no room on the volume's only copy")),
         Some(Outcome::Content(_)) => Err(NbdError::io("the primary answered something else")),
         None => Err(NbdError::shutdown()),
     }

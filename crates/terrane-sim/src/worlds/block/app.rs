@@ -229,7 +229,7 @@ impl Cluster {
                 }
             }
             Outcome::Damaged if self.has_rot() => {}
-            Outcome::Damaged | Outcome::OutOfRange => {
+            Outcome::Damaged | Outcome::OutOfRange | Outcome::NoSpace => {
                 return Err(Violation::new(format!("{extent:?} is answered {outcome:?}")));
             }
         }
