@@ -1,6 +1,6 @@
 //! Spill runs: written when memory or replay bounds ask for it, applied when due, dropped after a keymap sync.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Shard;
@@ -204,6 +204,7 @@ impl Shard {
     pub(super) fn spill_done(&mut self, id: RunId) {
         let Some(run) = self.runs.all.get_mut(&id) else { return };
         run.phase = Phase::Live;
+        let mut slots = BTreeSet::new();
         for lsn in std::mem::take(&mut run.ops) {
             let Some(op) = self.pending.get_mut(lsn) else { continue };
             op.spilling = false;
@@ -216,9 +217,15 @@ impl Shard {
                 for (row, _) in op.rows() {
                     self.pending.settle_row(row, |write| write == lsn);
                 }
+                slots.insert(op.slot);
                 // Nobody waits for what is spilled any longer.
                 self.answer_pending(lsn);
             }
+        }
+        // At once: while a queue is paused no batch comes by to do it, and whoever looks for work would go through all
+        // that was ever spilled.
+        for slot in slots {
+            self.slots.get_mut(slot).trim(&self.pending);
         }
         self.dirty = true;
     }

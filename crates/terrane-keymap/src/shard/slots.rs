@@ -40,13 +40,19 @@ impl SlotState {
     }
 
     /// Drops what is complete from the fronts, and empty queues.
-    fn trim(&mut self, pending: &Pending) {
+    pub(super) fn trim(&mut self, pending: &Pending) {
         self.queues.retain_mut(|(_, queue)| {
             while queue.front().is_some_and(|lsn| !pending.contains(*lsn)) {
                 queue.pop_front();
             }
             !queue.is_empty()
         });
+    }
+
+    /// Entries in all queues, those that are complete and not dropped yet included.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.queues.iter().map(|(_, queue)| queue.len()).sum()
     }
 
     /// The queues of a class by name, each in the order of LSNs.

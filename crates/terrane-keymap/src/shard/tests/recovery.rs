@@ -63,6 +63,8 @@ fn paused_entries_spill_and_come_back() {
     churn(&mut bed, 1_000);
     let expected = etags(&bed);
     assert!(bed.shard.counters().spills > 3 && bed.shard.pending().1 < 40_000, "{:?}", bed.shard.counters());
+    let queued: usize = bed.shard.slots.states.iter().map(|slot| slot.queued()).sum();
+    assert!(queued as u64 <= bed.shard.pending().0, "{queued}: what is spilled is out of the queues");
     bed.after(20_000);
     assert_eq!(etags(&bed), expected);
     assert!(bed.shard.replay_bytes_now() <= 100_000, "of three times as much");
