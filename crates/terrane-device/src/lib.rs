@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use fuser::{BackgroundSession, Config, MountOption};
 use terrane_nbd::Export;
+use terrane_nbd::client::{Client, ClientOptions, ClientTls, ConnectError, Target};
 
 use filesystem::{FILE, Volume};
 use loops::Loop;
@@ -29,6 +30,9 @@ pub use support::Support;
 /// Why there is no device, or it stays.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
+    /// There is no such export.
+    #[error("cannot use the export: {0}")]
+    Connect(#[from] ConnectError),
     /// The kernel lacks what is needed, or this process may not use it.
     #[error("a block device needs FUSE and loop devices: {missing} cannot be opened")]
     Unsupported {
@@ -105,6 +109,19 @@ impl Device {
         let attached = Loop::attach(&mountpoint.join(FILE), block, info.read_only).await?;
         tracing::info!(device = %attached.path().display(), "volume attached as a block device");
         Ok(Self { parts: Some(Parts { attached, mountpoint: mountpoint.to_owned(), session }) })
+    }
+
+    /// Makes a device of an export of another process, by its NBD URI (`nbd+unix:///NAME?socket=…`). That process may
+    /// restart, and I/O on the device waits for it meanwhile, but for no longer than a minute. `tls`: certificates for
+    /// an `nbds://` URI. As [`Device::attach`] otherwise.
+    pub async fn attach_uri(
+        uri: &str,
+        tls: Option<&ClientTls>,
+        mountpoint: &Path,
+    ) -> Result<Self, DeviceError> {
+        let target = Target::parse(uri, tls)?;
+        let client = Client::connect(target, ClientOptions::default()).await?;
+        Self::attach(Arc::new(client), mountpoint).await
     }
 
     /// The device, like `/dev/loop0`; `None` after it was detached.

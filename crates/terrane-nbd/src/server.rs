@@ -46,6 +46,9 @@ pub struct ServerConfig {
     pub guesses_burst: u32,
     /// Time after which it may try one more.
     pub guesses_pause: Duration,
+    /// When the server stops, requests that still come are left unanswered, so that clients which reconnect send them
+    /// again to its successor. Otherwise they are refused with `NBD_ESHUTDOWN`.
+    pub hang_up_at_stop: bool,
 }
 
 impl Default for ServerConfig {
@@ -58,6 +61,7 @@ impl Default for ServerConfig {
             bytes_max: 64 << 20,
             guesses_burst: 16,
             guesses_pause: Duration::from_millis(500),
+            hang_up_at_stop: false,
         }
     }
 }
@@ -144,7 +148,7 @@ impl Server {
 
     /// Serves one client over any stream of bytes, from its greeting to its end. What was begun for it is
     /// finished before this returns, even if the stream breaks. When `stop` is cancelled, requests in flight
-    /// are answered, others refused with `NBD_ESHUTDOWN`, and the stream is closed.
+    /// are answered, others refused with `NBD_ESHUTDOWN` (see [`ServerConfig::hang_up_at_stop`]), and the stream is closed.
     pub async fn serve_connection<S>(
         &self,
         stream: S,

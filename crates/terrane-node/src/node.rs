@@ -133,7 +133,9 @@ impl Node {
     async fn new(config: NodeConfig, metrics: NodeMetrics) -> Result<Self, NodeError> {
         let instance = identity::load(&config.dir, config.instance.clone())?;
         let exports = Arc::new(ExportTable::new());
-        let mut server = Server::new(exports.clone(), ServerConfig::default());
+        // Errors would reach the programs above; a connection that ends they make again.
+        let nbd = ServerConfig { hang_up_at_stop: true, ..ServerConfig::default() };
+        let mut server = Server::new(exports.clone(), nbd);
         if let Some(files) = config.nbd_tls.clone() {
             server = server.with_tls(Arc::new(Tls::load(files)?));
         }
@@ -143,6 +145,7 @@ impl Node {
         }
         let site = Arc::new(Site {
             runtime: Handle::current(),
+            started: Instant::now(),
             credentials: config.credentials.clone(),
             outbox: Outbox::default(),
             metrics,
@@ -170,24 +173,22 @@ impl Node {
             serving.spawn(server.clone().run(listener, stop.clone()));
         }
         serving.close();
-        let ticking = tick(attachments.clone());
+        let ticking = tick(attachments);
         tokio::select! {
             () = control.run() => {}
             () = ticking => {}
-            () = drain(&serving, &attachments, &stop) => {}
+            () = drain(&serving, &stop) => {}
         }
     }
 }
 
-/// Waits for the stop, then for the clients' requests. What still waits for a primary then is given up, unanswered
-/// for good: the next process gets it again.
-async fn drain(serving: &TaskTracker, attachments: &Attachments, stop: &CancellationToken) {
+/// Waits for the stop, then for the answers to requests under way. What still waits for a primary then is not answered:
+/// its client sees the connection end, and sends it again to the next process.
+async fn drain(serving: &TaskTracker, stop: &CancellationToken) {
     stop.cancelled().await;
     if tokio::time::timeout(DRAIN_MAX, serving.wait()).await.is_err() {
-        attachments.cut_all();
-        serving.wait().await;
+        tracing::warn!("the node manager stops with requests under way");
     }
-    attachments.cut_all();
 }
 
 /// Looks at the patience with primaries, for ever.

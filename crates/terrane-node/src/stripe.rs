@@ -28,10 +28,12 @@ const PATIENCE_MAX: Duration = Duration::from_secs(60);
 /// Pauses between attempts to connect, and to fetch the record.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
-/// A primary that goes on failing is reported again after so long.
-const SUSPECT_AGAIN: Duration = Duration::from_secs(1);
+/// A primary that goes on failing is reported again after so long, so that the manager sees that it lasts.
+const SUSPECT_AGAIN: Duration = Duration::from_millis(300);
 /// The number of pings, which nobody waits for.
 const PING: u64 = 0;
+/// Pings ask for a copy that is nowhere: the server says at once that it does not know, however busy its drives are.
+const NOBODY: CopyId = CopyId(u64::MAX);
 
 /// Runs of blocks: how many, and whether they hold data.
 pub(crate) type Runs = Vec<(u64, bool)>;
@@ -43,10 +45,12 @@ pub(crate) struct Stripe {
     pub(crate) client: Client<Bytes>,
     pub(crate) view: Option<StripeView>,
     pub(crate) link: Option<Link>,
+    /// There was a session.
+    pub(crate) begun: bool,
     pub(crate) pauses: Pauses,
     /// When to try the next connection.
     pub(crate) reconnect_at: Option<Instant>,
-    /// When the primary was last reported because of its connection.
+    /// When the primary was last reported.
     reported_at: Option<Instant>,
     questions: BTreeMap<u64, oneshot::Sender<Runs>>,
     asked: u64,
@@ -104,7 +108,6 @@ struct Silence {
     /// Since the last answer to a request.
     unanswered: Duration,
     pinged: bool,
-    suspected: bool,
     /// New connections and sessions that did not help.
     attempts: u32,
 }
@@ -127,11 +130,15 @@ pub(crate) enum Verdict {
 }
 
 impl Stripe {
-    pub(crate) fn new(id: StripeId, order: &AttachmentOrder) -> Self {
+    /// Sessions are numbered from behind `last`: no number may be used twice in one attachment.
+    pub(crate) fn new(id: StripeId, order: &AttachmentOrder, last: SessionId) -> Self {
         let bugs = terrane_block_core::bugs::Bugs::default();
+        let mut client = Client::new(order.client, order.epoch, OUTSTANDING_MAX, bugs);
+        client.session = Some((last, NOBODY));
         Self {
             id,
-            client: Client::new(order.client, order.epoch, OUTSTANDING_MAX, bugs),
+            client,
+            begun: false,
             view: None,
             link: None,
             pauses: Pauses::default(),
@@ -158,7 +165,6 @@ impl Stripe {
     pub(crate) fn event(&mut self, message: DataMessage) -> Option<ClientEvent<Bytes>> {
         self.silence.lasted = Duration::ZERO;
         self.silence.pinged = false;
-        self.silence.suspected = false;
         match message {
             DataMessage::ToClient { stripe, from, message } if stripe == self.id => {
                 match &message {
@@ -189,7 +195,8 @@ impl Stripe {
         }
         self.asked += 1;
         let id = self.asked;
-        self.question(id, start, len)?;
+        let to = self.link.as_ref()?.to;
+        self.question(to, id, start, len)?;
         let (sender, receiver) = oneshot::channel();
         self.questions.insert(id, sender);
         Some(receiver)
@@ -200,23 +207,17 @@ impl Stripe {
         self.questions.clear();
     }
 
-    fn question(&self, id: u64, start: u64, len: u64) -> Option<()> {
-        let link = self.link.as_ref()?;
-        let message = DataMessage::StatusQuery { stripe: self.id, to: link.to, id, start, len };
-        link.sender.as_ref()?.send(&message).ok()
+    fn question(&self, to: CopyId, id: u64, start: u64, len: u64) -> Option<()> {
+        let message = DataMessage::StatusQuery { stripe: self.id, to, id, start, len };
+        self.link.as_ref()?.sender.as_ref()?.send(&message).ok()
     }
 
-    /// What to tell the manager of a connection that failed; nothing if it was told lately.
+    /// What to tell the manager of a primary that fails; nothing if it was told lately.
     pub(crate) fn failure(&mut self, reason: String, now: Instant) -> Option<ToManager> {
         if self.reported_at.is_some_and(|at| now < at + SUSPECT_AGAIN) {
             return None;
         }
         self.reported_at = Some(now);
-        self.suspicion(reason)
-    }
-
-    /// A primary that does not answer, in words for the manager.
-    fn suspicion(&self, reason: String) -> Option<ToManager> {
         let (generation, copy) = self.client.view?;
         Some(ToManager::Suspect { stripe: self.id, copy, generation, reason })
     }
@@ -236,12 +237,8 @@ impl Stripe {
         self.silence.unanswered += own;
         if self.silence.lasted >= PING_AFTER && !self.silence.pinged {
             self.silence.pinged = true;
-            let _ = self.question(PING, 0, 1);
-        }
-        if self.silence.lasted >= SUSPECT_AFTER && !self.silence.suspected {
-            self.silence.suspected = true;
-            let ms = self.silence.lasted.as_millis();
-            return self.suspicion(format!("no answer for {ms} ms")).map_or(Verdict::Wait, Verdict::Suspect);
+            // Without a connection there is nobody to ask.
+            let _ = self.question(NOBODY, PING, 0, 1);
         }
         let dead = self.silence.lasted >= self.silence.patience(RECONNECT_AFTER);
         if dead || self.silence.unanswered >= self.silence.patience(RESEND_AFTER) {
@@ -249,6 +246,10 @@ impl Stripe {
             self.silence = Silence { attempts, ..Silence::default() };
             return Verdict::Reconnect;
         }
-        Verdict::Wait
+        if self.silence.lasted < SUSPECT_AFTER {
+            return Verdict::Wait;
+        }
+        let ms = self.silence.lasted.as_millis();
+        self.failure(format!("no answer for {ms} ms"), now).map_or(Verdict::Wait, Verdict::Suspect)
     }
 }

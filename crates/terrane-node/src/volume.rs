@@ -38,6 +38,8 @@ const CONTENT_BLOCKS_MAX: usize = 8192;
 pub(crate) struct Site {
     /// The thread that everything runs on.
     pub(crate) runtime: Handle,
+    /// When this process began.
+    pub(crate) started: Instant,
     pub(crate) credentials: Credentials,
     pub(crate) outbox: Outbox,
     pub(crate) metrics: NodeMetrics,
@@ -75,7 +77,10 @@ impl Volume {
     /// A volume as ordered. Nothing happens before [`Volume::begin`].
     pub(crate) fn new(order: &AttachmentOrder, site: Arc<Site>) -> Result<Arc<Self>, LayoutError> {
         let layout = Layout::of(order)?;
-        let stripes = order.stripes.iter().map(|id| Stripe::new(*id, order)).collect();
+        // An attachment that this process begins a second time goes on behind the numbers of the first: there are fewer
+        // sessions than milliseconds.
+        let last = SessionId(site.started.elapsed().as_millis() as u64);
+        let stripes = order.stripes.iter().map(|id| Stripe::new(*id, order, last)).collect();
         site.metrics.volumes.inc();
         Ok(Arc::new_cyclic(|me| Self {
             id: order.volume.clone(),
@@ -300,7 +305,7 @@ impl Volume {
         stripe.link = None;
         stripe.forget_questions();
         stripe.reconnect_at = None;
-        if session != SessionId(1) {
+        if std::mem::replace(&mut stripe.begun, true) {
             self.site.metrics.reconnects.inc();
         }
         let place = stripe.view.as_ref().and_then(|view| view.places.get(&to));

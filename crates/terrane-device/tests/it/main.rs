@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use terrane_device::{Device, DeviceError, Support};
-use terrane_nbd::{ExportInfo, MemoryExport};
+use terrane_nbd::{ExportInfo, ExportTable, Listener, MemoryExport, SecretName, Server, ServerConfig};
+use tokio_util::sync::CancellationToken;
 
 const MIB: u64 = 1 << 20;
 
@@ -194,4 +195,45 @@ async fn odd_sizes_are_refused() {
         let refused = Device::attach(Arc::new(MemoryExport::with_info(info)), dir.path()).await;
         assert!(matches!(refused, Err(DeviceError::Geometry { .. })), "{size}/{block}");
     }
+}
+
+/// A server of one export on a socket, until it is stopped.
+fn serve(export: &Arc<MemoryExport>, socket: &Path) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+    let exports = Arc::new(ExportTable::new());
+    exports.insert(&SecretName::new("disk"), export.clone());
+    let server = Arc::new(Server::new(exports, ServerConfig::default()));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(server.run(Listener::unix(socket).unwrap(), stop.clone()));
+    (stop, running)
+}
+
+/// The server goes and another one comes while a filesystem is written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_survives_its_server() {
+    let dir = TempDir::new().unwrap();
+    let (mountpoint, socket) = (dir.path().join("fuse"), dir.path().join("socket"));
+    fs::create_dir(&mountpoint).unwrap();
+    let export = Arc::new(MemoryExport::new(64 * MIB));
+    let (stop, running) = serve(&export, &socket);
+    let uri = format!("nbd+unix:///disk?socket={}", socket.display());
+    let mut device = Device::attach_uri(&uri, None, &mountpoint).await.unwrap();
+    let path = device.path().unwrap().display().to_string();
+    let fio = tokio::task::spawn_blocking(move || {
+        let file = format!("--filename={path}");
+        let verify = ["--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0"];
+        let work =
+            ["--ioengine=libaio", "--direct=1", "--rw=randwrite", "--bs=4k", "--size=32m", "--iodepth=8"];
+        run("fio", &[&["--name=verify", &file, "--fsync=16"][..], &work, &verify].concat())
+    });
+    while export.allocated() < MIB {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    stop.cancel();
+    running.await.unwrap();
+    let (stop, running) = serve(&export, &socket);
+    let printed = fio.await.unwrap();
+    assert!(printed.contains("err= 0"), "{printed}");
+    device.detach().await.unwrap();
+    stop.cancel();
+    running.await.unwrap();
 }

@@ -64,10 +64,11 @@ where
 {
     let Session { target, info, agreement, input, permit, presence } = session;
     let export = target.export.clone();
+    let at_stop = if config.hang_up_at_stop { Receiving::Closed } else { Receiving::Refusing };
     let mut leave = pin!(async {
         tokio::select! {
-            () = export.gone() => {}
-            () = stop.cancelled() => {}
+            () = export.gone() => Receiving::Refusing,
+            () = stop.cancelled() => at_stop,
         }
     });
     let mut transmission = Transmission {
@@ -97,7 +98,7 @@ enum Receiving {
     Open,
     /// The export goes or the server stops: what was already read is refused.
     Refusing,
-    /// The client said goodbye, or there is no more to refuse.
+    /// The client said goodbye, there is no more to refuse, or what comes is for the next server.
     Closed,
     /// The client has closed its side, or the stream is broken.
     AtEnd,
@@ -154,9 +155,11 @@ where
     X: Fn(Request, u64) -> F,
     F: Future<Output = Done>,
 {
-    fn poll(&mut self, cx: &mut Context<'_>, leave: Pin<&mut impl Future<Output = ()>>) -> Poll<()> {
-        if self.receiving == Receiving::Open && leave.poll(cx).is_ready() {
-            self.receiving = Receiving::Refusing;
+    fn poll(&mut self, cx: &mut Context<'_>, leave: Pin<&mut impl Future<Output = Receiving>>) -> Poll<()> {
+        if self.receiving == Receiving::Open
+            && let Poll::Ready(receiving) = leave.poll(cx)
+        {
+            self.receiving = receiving;
         }
         loop {
             let mut progress = self.take_requests();

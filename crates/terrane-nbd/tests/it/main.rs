@@ -5,6 +5,7 @@
 mod client;
 mod limits;
 mod probe;
+mod reconnect;
 mod site;
 mod stock;
 mod tls;

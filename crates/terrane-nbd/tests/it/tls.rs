@@ -26,7 +26,7 @@ fn certificates(dir: &Path) {
     }
 }
 
-async fn site() -> (Site, Arc<MemoryExport>) {
+pub(crate) async fn site() -> (Site, Arc<MemoryExport>) {
     let dir = TempDir::new().unwrap();
     certificates(dir.path());
     let tls = Tls::load(TlsFiles {

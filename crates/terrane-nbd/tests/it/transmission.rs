@@ -210,6 +210,23 @@ async fn requests_behind_a_stop_are_refused() {
 }
 
 #[tokio::test]
+async fn requests_behind_a_stop_are_left_to_a_successor() {
+    let config = ServerConfig { requests_max: 1, hang_up_at_stop: true, ..ServerConfig::default() };
+    let probe = Arc::new(Probe::new(MIB));
+    let mut client = Client::transmitting(&server_of(probe.clone(), config), Simple, 1 << 20).await;
+    for cookie in 1..=3 {
+        client.send(READ, cookie, 0, 1).await;
+    }
+    quiet().await;
+    client.stop.cancel();
+    quiet().await;
+    probe.release_all();
+    assert_eq!(client.reply_with(1).await, Reply { cookie: 1, kind: 0, payload: vec![0] });
+    client.ended().await.unwrap();
+    assert_eq!(probe.started.load(SeqCst), 1);
+}
+
+#[tokio::test]
 async fn an_idle_connection_closes_when_its_export_goes() {
     let probe = Probe::open(MIB);
     let client = connect(&probe, Structured).await;
