@@ -12,6 +12,7 @@ use crate::handshake::{self, Protocol};
 use crate::key::ClusterKey;
 use crate::tls::Tls;
 use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
@@ -20,6 +21,10 @@ use tokio_rustls::{TlsConnector, TlsStream};
 
 /// A handshake takes so long, at most, with dialing.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(3);
+/// Connecting takes so long, at most: what a broken network has swallowed is not waited for once it is whole again.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// What was sent and not confirmed by the other host for so long ends a connection, and so does a host that is gone.
+const UNCONFIRMED_MAX: Duration = Duration::from_secs(3);
 /// Connections of one listener whose handshake is under way.
 pub const HANDSHAKES_MAX: usize = 64;
 /// Bytes that wait to be sent on one connection; then it is given up.
@@ -64,6 +69,18 @@ pub async fn dial(
     timeout(HANDSHAKE_MAX, opened).await.unwrap_or(Err(WireError::Slow))
 }
 
+/// Nothing waits for more to send; a host that is gone is noticed. (A process that is frozen is not: its host confirms.)
+fn prepare(stream: &TcpStream) -> Result<(), WireError> {
+    let set = || {
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(stream);
+        socket.set_tcp_user_timeout(Some(UNCONFIRMED_MAX))?;
+        let (idle, between) = (Duration::from_secs(10), Duration::from_secs(1));
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(between).with_retries(3))
+    };
+    set().map_err(WireError::io("prepare a connection"))
+}
+
 async fn open(
     address: &str,
     credentials: &Credentials,
@@ -74,8 +91,9 @@ async fn open(
     let resolved = lookup_host(address).await.map_err(WireError::io("look up an address"))?.next();
     let resolved = resolved.ok_or_else(|| WireError::broken("address", address))?;
     credentials.check(resolved)?;
-    let stream = TcpStream::connect(resolved).await.map_err(WireError::io("connect"))?;
-    stream.set_nodelay(true).map_err(WireError::io("set TCP_NODELAY"))?;
+    let connected = timeout(CONNECT_MAX, TcpStream::connect(resolved)).await.map_err(|_| WireError::Slow)?;
+    let stream = connected.map_err(WireError::io("connect"))?;
+    prepare(&stream)?;
     let key = &credentials.key;
     let Some(tls) = &credentials.tls else {
         let mut stream = stream;

@@ -56,7 +56,7 @@ pub enum ServerError {
         /// What is wrong.
         reason: String,
     },
-    /// A pool cannot be opened.
+    /// None of its pools can be opened; one of them for this reason.
     #[error("pool {dir}: {source}")]
     Pool {
         /// Its directory.

@@ -1,6 +1,6 @@
 //! Taking connections.
 
-use super::{Connection, Credentials, HANDSHAKE_MAX, HANDSHAKES_MAX};
+use super::{Connection, Credentials, HANDSHAKE_MAX, HANDSHAKES_MAX, prepare};
 use crate::error::WireError;
 use crate::handshake::{self, Protocol};
 use std::net::SocketAddr;
@@ -87,7 +87,7 @@ async fn shake(
     protocol: Protocol,
     id: u128,
 ) -> Result<Connection, WireError> {
-    stream.set_nodelay(true).map_err(WireError::io("set TCP_NODELAY"))?;
+    prepare(&stream)?;
     let key = &credentials.key;
     let Some(tls) = &credentials.tls else {
         let (version, dialer) = handshake::accept(&mut stream, key, protocol, id).await?;

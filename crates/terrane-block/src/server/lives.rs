@@ -29,17 +29,24 @@ pub(super) struct Opened {
 type OpenResult = Result<Opened, String>;
 type Everything = (Vec<HostedPool>, Vec<(Hosted, OpenResult)>);
 
-/// Opens all pools, and all copies in them.
+/// Opens all pools, and all copies in them. An error only if there were pools to open and none could be.
 pub(super) fn open_pools(
     config: &BlockServerConfig,
     me: ServerId,
     boot: &str,
     failures: &Failures,
 ) -> Result<Everything, ServerError> {
-    let (mut pools, mut copies) = (Vec::new(), Vec::new());
+    let (mut pools, mut copies, mut failed) = (Vec::new(), Vec::new(), None);
     for spec in &config.pools {
-        let hosted = open_pool(config, spec, me)
-            .map_err(|source| ServerError::Pool { dir: spec.dir.clone(), source })?;
+        let hosted = match open_pool(config, spec, me) {
+            Ok(hosted) => hosted,
+            Err(source) => {
+                // One broken drive does not take the others with it; its copies are not reported, so they are made anew.
+                tracing::error!(dir = %spec.dir.display(), error = %source, "a pool cannot be opened");
+                failed = Some(ServerError::Pool { dir: spec.dir.clone(), source });
+                continue;
+            }
+        };
         for (key, state) in hosted.pool.states() {
             let meta = match Meta::decode(&state.record) {
                 Ok(meta) => meta,
@@ -53,7 +60,10 @@ pub(super) fn open_pools(
         }
         pools.push(hosted);
     }
-    Ok((pools, copies))
+    match failed.filter(|_| pools.is_empty()) {
+        Some(error) => Err(error),
+        None => Ok((pools, copies)),
+    }
 }
 
 fn open_pool(config: &BlockServerConfig, spec: &PoolSpec, me: ServerId) -> Result<HostedPool, EngineError> {

@@ -9,11 +9,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use terrane_block::engine::media::{DataFile, FsMedia, Media};
-use terrane_block::server::PoolSpec;
+use terrane_block::server::{BlockServer, BlockServerConfig, PoolSpec, ServerError};
 use terrane_block_core::message::{Op, Outcome};
 use terrane_block_core::{Content, CopyId, Extent};
+use terrane_block_wire::ClusterKey;
 use terrane_block_wire::data::BLOCK;
+use terrane_block_wire::transport::Credentials;
 use terrane_log::disk::{Disk, Open};
+use terrane_types::Zone;
 
 /// Where the first block lies in a copy's file: behind the header and the first table.
 const FIRST_BLOCK: u64 = 32 << 10;
@@ -137,6 +140,30 @@ async fn a_mirror_whose_flush_fails_leaves_and_comes_back_in_another_life() {
 #[tokio::test]
 async fn a_primary_whose_flush_fails_does_too() {
     failing(A).await;
+}
+
+#[tokio::test]
+async fn a_pool_that_cannot_be_opened_does_not_take_the_others_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = dir.path().join("broken");
+    std::fs::write(&broken, b"no directory").unwrap();
+    let pool = |dir: PathBuf| PoolSpec {
+        media: terrane_block_wire::control::Media::Hdd,
+        dir,
+        capacity: None,
+        iops: 1,
+        throughput: 1,
+    };
+    let start = |pools| {
+        let zone = Zone::parse("here-1a").unwrap();
+        let credentials = Credentials::plain(ClusterKey::random());
+        let config = BlockServerConfig::new(dir.path().join("server"), zone, "one".into(), credentials);
+        BlockServer::start(BlockServerConfig { pools, ..config })
+    };
+    let alone = start(vec![pool(broken.clone())]).await;
+    assert!(matches!(alone, Err(ServerError::Pool { dir, .. }) if dir == broken));
+    let server = start(vec![pool(broken.clone()), pool(dir.path().join("whole"))]).await.unwrap();
+    server.stop().await;
 }
 
 async fn full(copy: CopyId) {
