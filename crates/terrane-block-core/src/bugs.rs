@@ -68,6 +68,8 @@ bugs! {
     trust_broken_bitmap,
     /// Rule 6: a copy forgets its bitmaps when a record, perhaps a never active one, says that it is out of sync.
     drop_bitmaps,
+    /// Rule 6: a joining copy retires what was in its log before it began to catch up.
+    joiner_retires,
     /// Rules 6 and 7: what is still being written for an earlier primary is left out of what may differ.
     forget_applies,
     /// Rule 7: the suspect set is the new primary's log alone.

@@ -5,6 +5,7 @@ use crate::ids::{CopyId, Generation, Payload};
 use crate::manager::Request;
 use crate::message::{Message, Stamp};
 use crate::record::Record;
+use crate::set::BlockSet;
 
 impl<P: Payload> State<P> {
     /// The generation that is durably adopted here; 0 before the first.
@@ -77,6 +78,9 @@ impl<P: Payload> State<P> {
 
     fn adopted(&mut self, out: &mut Effects<P>) {
         let generation = self.adopted_generation();
+        let (me, life) = (self.settings.id, self.volatile.incarnation);
+        let in_sync = self.durable.record.as_ref().is_some_and(|record| record.now.is_in_sync(me, life));
+        self.volatile.kept_log = if in_sync { BlockSet::new() } else { self.touched() };
         let volatile = &mut self.volatile;
         volatile.known = volatile.known.take().filter(|known| known.generation > generation);
         volatile.active = self.settings.bugs.act_before_confirmation;

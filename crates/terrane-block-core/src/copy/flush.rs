@@ -67,6 +67,9 @@ impl<P: Payload> State<P> {
                 retiring.remove_range(log_of(apply.extent, &self.settings));
             }
             retiring.subtract(&exclude);
+            if !self.settings.bugs.joiner_retires {
+                retiring.subtract(&self.volatile.kept_log);
+            }
             self.volatile.inbound.retiring = Some((seq, retiring));
             self.flush_disk(FlushFor::Link { generation, seq }, out);
         }
@@ -160,10 +163,7 @@ impl<P: Payload> State<P> {
             return;
         }
         for (copy, seq) in flush.seqs {
-            // One that is still catching up keeps its log: it says what the next primary must recopy.
-            if self.is_equal(copy) {
-                self.send(copy, Body::Retire { flush: seq }, Purpose::Retire, out);
-            }
+            self.send(copy, Body::Retire { flush: seq }, Purpose::Retire, out);
         }
         self.persist_retirement(flush.retiring, out);
     }

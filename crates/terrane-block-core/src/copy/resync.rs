@@ -141,11 +141,6 @@ impl<P: Payload> State<P> {
         self.settings.bugs.flush_before_suspects || !self.any_in_sync(|sync| !sync.is_equal())
     }
 
-    pub(super) fn is_equal(&self, member: CopyId) -> bool {
-        let sync = self.volatile.primary.as_ref().and_then(|primary| primary.syncs.get(&member));
-        self.settings.bugs.flush_before_suspects || sync.is_some_and(Sync::is_equal)
-    }
-
     /// Whether an extent may differ between in-sync copies.
     pub(super) fn is_suspect(&self, extent: &Extent) -> bool {
         !self.settings.bugs.serve_suspects

@@ -410,6 +410,14 @@ pub(crate) const AIMED: &[Config] = &[
         bugs: BUGS,
     },
     Config {
+        name: "aim-joiner-retires",
+        copies: 3,
+        blocks: 2,
+        budget: Budget { writes: 2, flushes: 1, crashes: 3, ..NONE },
+        eager: Eager { links: false, reads: false, restarts: false, clients: false, ..ALL },
+        bugs: BUGS,
+    },
+    Config {
         name: "aim-back-and-bitmap",
         copies: 3,
         blocks: 1,

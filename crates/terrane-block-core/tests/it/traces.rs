@@ -7,6 +7,8 @@ use std::fs;
 use std::path::Path;
 use terrane_block_core::bugs::Bugs;
 
+const TRACES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/traces");
+
 /// A file of `traces/`: comments, the switch, the configuration, and a named event per line.
 struct Trace {
     bug: String,
@@ -44,11 +46,25 @@ fn replay(trace: &Trace, bugs: Bugs) -> (usize, Option<String>) {
     (happened, None)
 }
 
+/// Where the kept schedule of a bug leads without its last events, and how.
+pub(crate) fn most_of(bug: &str, left_out: usize) -> (Config, World, Vec<String>) {
+    let path = Path::new(TRACES).join(format!("{bug}.txt"));
+    let mut trace = parse(&fs::read_to_string(path).expect("there is a trace of this name"));
+    trace.schedule.truncate(trace.schedule.len().saturating_sub(left_out));
+    let config = Config { bugs: Bugs::named(bug), ..trace.config.clone() };
+    let mut world = World::new(&config);
+    for name in &trace.schedule {
+        let actions = world.actions(&config);
+        let action = actions.into_iter().find(|action| action.to_string() == *name);
+        world.act(&config, action.expect("the schedule fits"));
+    }
+    (config, world, trace.schedule)
+}
+
 #[test]
 fn every_trace_breaks_the_switched_off_rule_and_only_that() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/traces");
     let mut seen = Vec::new();
-    for entry in fs::read_dir(dir).expect("the directory of traces is there") {
+    for entry in fs::read_dir(TRACES).expect("the directory of traces is there") {
         let path = entry.expect("the directory can be read").path();
         let trace = parse(&fs::read_to_string(&path).expect("a trace is a text"));
         assert!(Bugs::NAMES.contains(&trace.bug.as_str()), "{path:?}: no switch {:?}", trace.bug);
