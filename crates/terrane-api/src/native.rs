@@ -9,14 +9,17 @@ mod buckets;
 mod call;
 mod completions;
 mod drives;
+mod instances;
 mod keys;
 mod openapi;
 mod policies;
 mod queues;
+mod servers;
 mod store;
 mod system;
 mod tokens;
 mod users;
+mod volumes;
 mod webhooks;
 
 use std::sync::Arc;
@@ -46,13 +49,19 @@ pub mod types {
     pub use super::buckets::{Bucket, BucketPatch, NewBucket};
     pub use super::completions::{Completion, Operation};
     pub use super::drives::{Drive, Drives, Replacement, Scrub};
+    pub use super::instances::Instance;
     pub use super::keys::{AccessKey, AccessKeyWithSecret, KeyPatch, NewKey, Rotation};
     pub use super::policies::{Policy, PolicyText, Validation, WhyAnswer, WhyRequest};
     pub use super::queues::{DrainRequest, DrainStatus, Queue, QueueSelection};
+    pub use super::servers::{BlockServer, Pool, Rebuild};
     pub use super::store::{Backup, MadeBackup, NewBackup};
     pub use super::system::{ComponentHealth, Health, HistorySeries, ServerStatus};
     pub use super::tokens::{NewToken, Token, TokenWithText};
     pub use super::users::{NewUser, User, UserPatch};
+    pub use super::volumes::{
+        Attachment, AttachmentWish, Copy, DetachWish, Modification, NewVolume, Resync, Volume, VolumePatch,
+        VolumeSettings, VolumeSummary,
+    };
     pub use super::webhooks::{NewWebhook, Webhook};
 }
 
@@ -98,6 +107,9 @@ impl Native {
             .merge(drives::routes())
             .merge(completions::routes())
             .merge(store::routes())
+            .merge(volumes::routes())
+            .merge(servers::routes())
+            .merge(instances::routes())
             .with_state(app.clone());
         Self { open: system::open_routes().with_state(app.clone()), signed, app }
     }
@@ -109,7 +121,7 @@ impl Native {
         B::Error: Into<BodyError>,
     {
         let note = Arc::new(Note::default());
-        let mut response = match self.answer(peer, request, &note).await {
+        let mut response = match self.answer(id, peer, request, &note).await {
             Ok(response) => response,
             Err(problem) => problem.into_response(),
         };
@@ -126,6 +138,7 @@ impl Native {
 
     async fn answer<B>(
         &self,
+        id: &str,
         peer: Peer,
         request: Request<B>,
         note: &Arc<Note>,
@@ -160,7 +173,8 @@ impl Native {
         };
         note.sender(identity, sender.signature.as_ref().map(|(claim, _)| &claim.access_key));
         self.app.auth.admit(&identity.account, 1).map_err(AuthError::from)?;
-        parts.extensions.insert(Call { identity: identity.clone(), peer, note: note.clone() });
+        let (identity, note, request_id) = (identity.clone(), note.clone(), id.into());
+        parts.extensions.insert(Call { identity, peer, note, request_id });
         Ok(route(&self.signed, Request::from_parts(parts, Body::from(body))).await)
     }
 }

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use terrane_auth::AuthError;
+use terrane_ec2::service::ServiceError;
 use terrane_objects::service::ObjectError;
 use utoipa::ToSchema;
 
@@ -185,6 +186,34 @@ impl From<ObjectError> for Problem {
             }
             _ => Self::internal("the object store failed", &error),
         }
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        use ServiceError as E;
+        let (status, code) = match &error {
+            E::VolumeNotFound(_)
+            | E::InstanceNotFound(_)
+            | E::ResourceNotFound(_)
+            | E::ZoneNotFound(_)
+            | E::AttachmentNotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
+            E::AttachmentAmbiguous(_) | E::DeviceInUse { .. } | E::DataBeyond { .. } | E::Limit(_) => {
+                (StatusCode::BAD_REQUEST, "bad-request")
+            }
+            E::IncorrectState { .. } => (StatusCode::CONFLICT, "incorrect-state"),
+            E::VolumeInUse { .. } => (StatusCode::CONFLICT, "volume-in-use"),
+            E::BeingModified(_) => (StatusCode::CONFLICT, "being-modified"),
+            E::IdempotentParameterMismatch => (StatusCode::CONFLICT, "idempotent-parameter-mismatch"),
+            E::AttachmentLimit(_) | E::VolumeLimit(_) | E::IopsLimit { .. } | E::TagLimit(_) => {
+                (StatusCode::CONFLICT, "limit-exceeded")
+            }
+            E::NoCapacity { .. } => (StatusCode::INSUFFICIENT_STORAGE, "no-capacity"),
+            E::Unsupported(_) => (StatusCode::NOT_IMPLEMENTED, "not-offered"),
+            E::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            E::Internal(_) => return Self::internal("volumes failed", &error),
+        };
+        Self::new(status, code, error.to_string())
     }
 }
 

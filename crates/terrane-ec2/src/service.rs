@@ -17,7 +17,7 @@ pub use error::ServiceError;
 pub use instance::{HOST, Instance, InstanceState, InstanceVolume, ZoneRecord, ZoneState, zone_id};
 pub use volume::{
     AttachVolume, Attachment, AttachmentState, DetachVolume, ModificationState, NewVolume, Settings, Volume,
-    VolumeChange, VolumeHealth, VolumeModification, VolumeState, VolumeType,
+    VolumeChange, VolumeHealth, VolumeModification, VolumeState, VolumeType, is_device_name,
 };
 
 /// Who asks. The front door has authenticated and authorised the call.

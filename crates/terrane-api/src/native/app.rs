@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::StatusCode;
 use terrane_auth::Auth;
 use terrane_objects::service::ObjectService;
 use terrane_store::Store;
@@ -11,6 +12,9 @@ use terrane_telemetry::Metrics;
 use terrane_telemetry::health::HealthRegistry;
 use terrane_telemetry::history::History;
 use tokio_util::sync::CancellationToken;
+
+use crate::problem::Problem;
+pub(super) use crate::volumes::Volumes;
 
 /// Facts about an installation that do not change while it runs.
 #[derive(Clone, Debug)]
@@ -41,6 +45,18 @@ pub struct App {
     pub health: HealthRegistry,
     /// Facts.
     pub installation: Installation,
+    /// Volumes, where they are offered.
+    pub volumes: Option<Volumes>,
     /// Cancelled when the server is about to stop: long polls and event streams end.
     pub closing: CancellationToken,
+}
+
+impl App {
+    /// Volumes, or the answer that there are none.
+    pub(super) fn volumes(&self) -> Result<&Volumes, Problem> {
+        self.volumes.as_ref().ok_or_else(|| {
+            let text = "this installation runs no block servers: volumes are not offered";
+            Problem::new(StatusCode::NOT_IMPLEMENTED, "not-offered", text)
+        })
+    }
 }

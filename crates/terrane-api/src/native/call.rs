@@ -39,6 +39,7 @@ pub(super) struct Call {
     pub(super) identity: Identity,
     pub(super) peer: Peer,
     pub(super) note: Arc<Note>,
+    pub(super) request_id: Arc<str>,
 }
 
 impl Call {
@@ -75,14 +76,24 @@ impl Call {
                 _ => "installation".to_owned(),
             };
         }
-        let principal = Principal::Known(self.identity.clone());
-        let resource = Resource::new(owner, target);
-        let decision = auth.authorize(&principal, action, &resource, &self.context()).await?;
-        if decision.allowed {
+        if self.may(auth, action, owner, target).await? {
             Ok(())
         } else {
             Err(Problem::forbidden(format!("{} may not do {action} here", self.identity)))
         }
+    }
+
+    /// Whether policy allows an action that the call itself is not about.
+    pub(super) async fn may(
+        &self,
+        auth: &Auth,
+        action: &'static str,
+        owner: &AccountId,
+        target: Target<'_>,
+    ) -> Result<bool, Problem> {
+        let principal = Principal::Known(self.identity.clone());
+        let resource = Resource::new(owner, target);
+        Ok(auth.authorize(&principal, action, &resource, &self.context()).await?.allowed)
     }
 
     /// As [`Self::allow`], for things of the whole installation: these belong to the root account.

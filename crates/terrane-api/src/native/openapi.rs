@@ -4,7 +4,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::{
-    accounts, buckets, completions, drives, keys, policies, queues, store, system, tokens, users, webhooks,
+    accounts, buckets, completions, drives, instances, keys, policies, queues, servers, store, system,
+    tokens, users, volumes, webhooks,
 };
 use crate::problem::Problem;
 
@@ -30,6 +31,10 @@ use crate::problem::Problem;
         completions::operation, completions::completions,
         drives::list, drives::scrub, drives::replace,
         store::list, store::create,
+        volumes::list, volumes::create, volumes::show, volumes::modify, volumes::delete, volumes::attach,
+        volumes::detach, volumes::declare_lost,
+        servers::list, servers::show, servers::drain, servers::undrain, servers::rebuild,
+        instances::list,
     ),
     components(schemas(Problem)),
     security(("signature" = []), ("token" = [])),

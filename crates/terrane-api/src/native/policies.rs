@@ -87,6 +87,9 @@ pub struct WhyRequest {
     /// With which key of the bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// With which volume, snapshot or instance: `vol-…`, `snap-…`, `i-…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 /// The answer, with what decided.
@@ -128,6 +131,8 @@ pub(super) async fn why(
     let principal = Principal::Known(owner(&account, request.user.as_deref())?);
     let owner = resource_owner(&app, &account, &request).await?;
     let target = match (&request.bucket, &request.key) {
+        (None, None) if let Some(id) = &request.id => Target::of_id(id)
+            .ok_or_else(|| Problem::bad_request(format!("{id:?} names no volume, snapshot or instance")))?,
         (Some(bucket), Some(key)) => Target::Object { bucket, key },
         (Some(bucket), None) => Target::Bucket(bucket),
         (None, Some(_)) => return Err(Problem::bad_request("a key needs its bucket")),

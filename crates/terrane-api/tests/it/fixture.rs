@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use terrane_api::{
     App, AuthGate, Ec2Door, FrontDoor, FrontMetrics, Installation, Native, Server, ServerConfig, Sts, Tls,
+    Volumes,
 };
 use terrane_auth::sigv4::{Body, Signer};
 use terrane_auth::{Auth, AuthConfig, KeyService, NewAccessKey, Secret};
@@ -25,6 +26,8 @@ use terrane_telemetry::history::{History, HistoryConfig};
 use terrane_types::Region;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::volumes::Admin;
 
 pub(crate) const DOMAIN: &str = "s3.terrane.test";
 
@@ -73,6 +76,7 @@ impl Fixture {
             history: history.clone(),
             health: health.clone(),
             installation: installation(dir.path()),
+            volumes: Some(Volumes { service: volumes.clone(), admin: Arc::new(Admin(volumes.clone())) }),
             closing: closing.clone(),
         });
         let front_metrics = metrics.with(FrontMetrics::register);

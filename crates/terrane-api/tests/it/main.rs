@@ -10,3 +10,4 @@ mod native;
 mod openapi;
 mod stream;
 mod sts;
+mod volumes;

@@ -5,7 +5,7 @@ use super::volumes::attachment;
 use super::words::{instance_id, volume_id};
 use crate::dto::{AttachVolumeRequest, DetachVolumeRequest, VolumeAttachment};
 use crate::error::Ec2Error;
-use crate::service::{AttachVolume, DetachVolume};
+use crate::service::{AttachVolume, DetachVolume, is_device_name};
 
 pub(super) async fn attach(
     cx: &Context<'_>,
@@ -37,18 +37,11 @@ pub(super) async fn detach(
     Ok(attachment(&cx.service.detach_volume(cx.caller, what).await?))
 }
 
-/// A device name: `/dev/sdf`, `/dev/xvdba`, `sdh`, with a number behind or not.
 fn device(text: &str) -> Result<&str, Ec2Error> {
-    let is_legal = || {
-        let name = text.strip_prefix("/dev/").unwrap_or(text);
-        let rest = ["xvd", "sd", "hd"].iter().find_map(|prefix| name.strip_prefix(prefix))?;
-        let letters = rest.bytes().take_while(u8::is_ascii_lowercase).count();
-        let digits = rest.bytes().skip(letters).filter(u8::is_ascii_digit).count();
-        ((1..=3).contains(&letters) && digits <= 2 && letters + digits == rest.len()).then_some(())
-    };
-    match is_legal() {
-        Some(()) => Ok(text),
-        None => Err(Ec2Error::invalid_value(text, "device", "It is not a valid EBS device name.")),
+    if is_device_name(text) {
+        Ok(text)
+    } else {
+        Err(Ec2Error::invalid_value(text, "device", "It is not a valid EBS device name."))
     }
 }
 

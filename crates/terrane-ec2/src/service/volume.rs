@@ -202,6 +202,17 @@ pub struct VolumeModification {
     pub ended: Option<Timestamp>,
 }
 
+/// Whether this names a device: `/dev/sdf`, `/dev/xvdba`, `sdh`, with a number behind or not.
+pub fn is_device_name(text: &str) -> bool {
+    let name = text.strip_prefix("/dev/").unwrap_or(text);
+    let Some(rest) = ["xvd", "sd", "hd"].iter().find_map(|prefix| name.strip_prefix(prefix)) else {
+        return false;
+    };
+    let letters = rest.bytes().take_while(u8::is_ascii_lowercase).count();
+    let digits = rest.bytes().skip(letters).filter(u8::is_ascii_digit).count();
+    (1..=3).contains(&letters) && digits <= 2 && letters + digits == rest.len()
+}
+
 impl VolumeType {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::Gp2, Self::Gp3, Self::Io1, Self::Io2, Self::St1, Self::Sc1];
