@@ -1,7 +1,7 @@
 //! The control protocol: everyone to the manager, over one connection per process, and back.
 //!
-//! A connection begins with a hello and [`FromManager::Welcome`]. The manager pushes a [`StripeView`] at every change of
-//! its record to the copies' servers and to the node managers that have the stripe attached; whoever is in doubt
+//! A connection begins with a hello and [`FromManager::Welcome`]. The manager pushes a [`StripeView`] at every change
+//! of its record to the copies' servers and to the node managers that have the stripe attached; whoever is in doubt
 //! sends [`ToManager::Fetch`]. Nothing here is ordered by wall clocks. A connection that is silent for
 //! [`Welcome::silence_ms`] counts as broken at both ends.
 
@@ -213,9 +213,10 @@ pub enum ToManager {
         zone: Zone,
         /// A name for people.
         host_name: String,
-        /// Drawn at each start of the process. A node manager keeps nothing of its sessions: for a new process the manager
-        /// raises the epoch of every attachment of the machine (as a forced detach does, but it stays attached, under the
-        /// same secret) before it sends the orders, so that nothing of the old process lands any more.
+        /// Drawn at each start of the process. A node manager keeps nothing of its sessions: for a new process the
+        /// manager raises the epoch of every attachment of the machine (as a forced detach does, but it stays
+        /// attached, under the same secret) before it sends the orders, so that nothing of the old process lands any
+        /// more.
         process: u128,
         /// What it serves.
         serving: Vec<(VolumeId, AttachmentEpoch)>,

@@ -73,7 +73,8 @@ impl<M: Message> Frames<M> {
         Self { version, message: PhantomData }
     }
 
-    /// Takes the next message off the start of `input`; none if it is not all there. Then `missing` bytes more are of use.
+    /// Takes the next message off the start of `input`; none if it is not all there. Then `missing` bytes more are of
+    /// use.
     ///
     /// # Errors
     /// [`WireError::Broken`], [`WireError::TooLarge`]: the stream is of no use any more.

@@ -54,7 +54,8 @@ impl Credentials {
     }
 }
 
-/// Opens a connection to `host:port`. `expected`: who should answer there ([`handshake::Answer::id`]), if that is known.
+/// Opens a connection to `host:port`. `expected`: who should answer there ([`handshake::Answer::id`]), if that is
+/// known.
 ///
 /// # Errors
 /// [`WireError`]; after [`HANDSHAKE_MAX`] at the latest.
@@ -69,7 +70,8 @@ pub async fn dial(
     timeout(HANDSHAKE_MAX, opened).await.unwrap_or(Err(WireError::Slow))
 }
 
-/// Nothing waits for more to send; a host that is gone is noticed. (A process that is frozen is not: its host confirms.)
+/// Nothing waits for more to send; a host that is gone is noticed. (A process that is frozen is not: its host
+/// confirms.)
 fn prepare(stream: &TcpStream) -> Result<(), WireError> {
     let set = || {
         stream.set_nodelay(true)?;

@@ -1,5 +1,5 @@
-//! How fast two block servers are over loopback, without NBD: `server_bench [SECONDS]`. One client, in this process, with one
-//! stripe of two copies (1 GiB); the directory is a temporary one (`TMPDIR`).
+//! How fast two block servers are over loopback, without NBD: `server_bench [SECONDS]`. One client, in this process,
+//! with one stripe of two copies (1 GiB); the directory is a temporary one (`TMPDIR`).
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a measurement; what fails ends it")]
 #![allow(dead_code, reason = "the small manager and the client are the tests' own")]

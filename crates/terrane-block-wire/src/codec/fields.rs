@@ -139,8 +139,8 @@ pub(super) fn put_content(content: &Content<Bytes>, out: &mut BytesMut) -> Bytes
     }
 }
 
-/// A set of numbers. All sets that are sent name what *may* differ or must *not* be retired: more than needed costs time,
-/// less would be wrong. So one of too many runs is coarsened.
+/// A set of numbers. All sets that are sent name what *may* differ or must *not* be retired: more than needed costs
+/// time, less would be wrong. So one of too many runs is coarsened.
 pub(super) fn put_set(set: &BlockSet, out: &mut BytesMut) {
     let coarse = (set.run_count() > RUNS_MAX).then(|| {
         let mut coarse = set.clone();

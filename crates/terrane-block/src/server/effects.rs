@@ -20,7 +20,8 @@ use terrane_block_wire::data::DataMessage;
 const INLINE_BLOCKS: u64 = 16;
 /// Blocks that are trimmed so: only their table entries are written.
 const INLINE_ZEROES: u64 = 1024;
-/// A write of the page cache that takes so long waited for the drive; then the next ones go to other threads, for a while.
+/// A write of the page cache that takes so long waited for the drive; then the next ones go to other threads, for a
+/// while.
 const SLOW: Duration = Duration::from_millis(3);
 const SLOW_FOR: Duration = Duration::from_millis(500);
 /// A stripe's record is asked for so often, at most.

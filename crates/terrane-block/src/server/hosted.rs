@@ -1,5 +1,5 @@
-//! One copy on this server: the engine's copy, the replication core's state, and how updates of the one become changes of
-//! the other.
+//! One copy on this server: the engine's copy, the replication core's state, and how updates of the one become
+//! changes of the other.
 
 use super::clock::Boot;
 use super::meta::Meta;
@@ -22,7 +22,8 @@ const RECOPY_BLOCKS: u64 = 64;
 const RECOPIES_MAX: usize = 8;
 /// Requests that wait at a primary.
 const WAITING_MAX: usize = 4096;
-/// Extents that a FLUSH leaves in the log of a primary: 1.25 GiB. After a crash all of them are read before the first flush.
+/// Extents that a FLUSH leaves in the log of a primary: 1.25 GiB. After a crash all of them are read before the first
+/// flush.
 const LOG_HOT: u64 = 320;
 /// Extents in the log after which a FLUSH is wanted for its sake.
 pub(super) const LOG_WANTS_FLUSH: usize = 4096;

@@ -41,7 +41,8 @@ pub(super) fn open_pools(
         let hosted = match open_pool(config, spec, me) {
             Ok(hosted) => hosted,
             Err(source) => {
-                // One broken drive does not take the others with it; its copies are not reported, so they are made anew.
+                // One broken drive does not take the others with it; its copies are not reported, so they are made
+                // anew.
                 tracing::error!(dir = %spec.dir.display(), error = %source, "a pool cannot be opened");
                 failed = Some(ServerError::Pool { dir: spec.dir.clone(), source });
                 continue;

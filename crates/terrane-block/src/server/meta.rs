@@ -1,4 +1,5 @@
-//! What is durable of a copy besides its blocks, its activity log and its bitmaps: the engine keeps it as one opaque record.
+//! What is durable of a copy besides its blocks, its activity log and its bitmaps: the engine keeps it as one opaque
+//! record.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};

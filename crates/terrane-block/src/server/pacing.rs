@@ -1,5 +1,5 @@
-//! How fast copies catch up: at least so many bytes per second however busy clients are, at most so many, and between the two
-//! whatever clients leave.
+//! How fast copies catch up: at least so many bytes per second however busy clients are, at most so many, and between
+//! the two whatever clients leave.
 
 use super::clock::Boot;
 use super::config::Pace;

@@ -1,4 +1,5 @@
-//! The other block servers: one connection each way at most, whichever end dialed it; dialed when there is something to say.
+//! The other block servers: one connection each way at most, whichever end dialed it; dialed when there is something
+//! to say.
 
 use super::connections::read_peer;
 use super::reactor::{Handle, Reactor};
@@ -31,7 +32,8 @@ struct Peer {
 pub(super) struct Peers(HashMap<ServerId, Peer>);
 
 impl Reactor {
-    /// Sends to a server. What cannot be sent is dropped: once there is a connection, everything unanswered is sent again.
+    /// Sends to a server. What cannot be sent is dropped: once there is a connection, everything unanswered is sent
+    /// again.
     pub(super) fn send_to(&mut self, place: &Place, message: &DataMessage) {
         let peer = self.peers.0.entry(place.server).or_default();
         if !place.address.is_empty() && peer.address != place.address {

@@ -1,5 +1,6 @@
-//! Looking for damage before somebody needs what is damaged: all blocks are read and compared with their checksums, all the
-//! time at a slow pace, and as fast as it goes when an operator asks. What is found is repaired by the primary.
+//! Looking for damage before somebody needs what is damaged: all blocks are read and compared with their checksums,
+//! all the time at a slow pace, and as fast as it goes when an operator asks. What is found is repaired by the
+//! primary.
 
 use super::reactor::{Handle, Reactor};
 use crate::engine::{BLOCK, Run};
@@ -34,7 +35,8 @@ pub(super) async fn run(handle: Handle, bytes_per_second: u64) {
     }
 }
 
-/// Looks at an extent of the activity log's size. Returns its bytes; none beyond the end, or if the copy cannot be used.
+/// Looks at an extent of the activity log's size. Returns its bytes; none beyond the end, or if the copy cannot be
+/// used.
 async fn look(handle: &Handle, slot: usize, extent: u64) -> Option<u64> {
     let (done, looked) = oneshot::channel();
     let bytes = handle.enter(|reactor| {

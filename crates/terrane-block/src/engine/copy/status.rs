@@ -6,8 +6,8 @@ use crate::engine::entry::{Content, State};
 use crate::engine::error::EngineError;
 
 impl Copy {
-    /// Runs of blocks from `first` on, each with whether it holds data; what was trimmed or never written does not. Stops
-    /// before `blocks` are told if there are more than `runs_max` runs. Looks at tables only.
+    /// Runs of blocks from `first` on, each with whether it holds data; what was trimmed or never written does not.
+    /// Stops before `blocks` are told if there are more than `runs_max` runs. Looks at tables only.
     ///
     /// # Errors
     /// As [`Copy::read`].
