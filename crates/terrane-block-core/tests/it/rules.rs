@@ -9,7 +9,7 @@ use std::thread;
 use terrane_block_core::bugs::Bugs;
 
 /// States of each wide search. `TERRANE_SEARCH_STATES` overrides it for searches by hand (`cargo xtask soak volumes`).
-const STATES: usize = 370_000;
+const STATES: usize = 390_000;
 /// States of each aimed search; most have fewer.
 const AIMED_STATES: usize = 30_000;
 /// States of all searches together, at least.
