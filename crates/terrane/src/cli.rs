@@ -5,8 +5,10 @@ mod bucket;
 mod client;
 mod connect;
 mod credentials;
+mod device;
 mod drive;
 mod input;
+mod instance;
 mod key;
 mod operation;
 mod output;
@@ -14,10 +16,12 @@ mod policy;
 mod progress;
 mod queue;
 mod router;
+mod server;
 mod status;
 mod store;
 mod token;
 mod user;
+mod volume;
 
 use std::process::ExitCode;
 
@@ -28,7 +32,7 @@ use self::client::CallError;
 use self::connect::Connect;
 use self::output::Format;
 pub(crate) use self::output::{Output, say};
-use crate::server;
+use crate::server as process;
 
 /// A storage cloud for your own machines.
 ///
@@ -49,9 +53,9 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run everything in one process on embedded storage.
-    Up(server::UpArgs),
+    Up(process::UpArgs),
     /// Run some roles of an installation.
-    Serve(server::ServeArgs),
+    Serve(process::ServeArgs),
     /// What runs and how it is.
     Status,
     /// Buckets, and how their writes are applied.
@@ -63,6 +67,15 @@ enum Command {
     /// The object store's drives: state, verification, replacement.
     #[command(subcommand)]
     Drive(drive::Verb),
+    /// Volumes: replicated block devices.
+    #[command(subcommand)]
+    Volume(volume::Verb),
+    /// Block servers, which hold volumes' copies.
+    #[command(subcommand)]
+    Server(server::Verb),
+    /// Instances, which volumes attach to.
+    #[command(subcommand)]
+    Instance(instance::Verb),
     /// How a write stands, and the stream of completions.
     #[command(subcommand)]
     Operation(operation::Verb),
@@ -80,7 +93,7 @@ enum Command {
     /// Routers: what they know, in one vocabulary.
     #[command(subcommand)]
     Router(router::Verb),
-    /// The transactional store: back up, restore, check.
+    /// The transactional store: back up, restore, check; make volumes anew from their copies.
     #[command(subcommand)]
     Store(store::Verb),
     /// Make a new root key, offline: for who owns the data directory and lost the key.
@@ -111,12 +124,15 @@ async fn command(cli: Cli) -> anyhow::Result<()> {
     let out = Output::new(cli.output);
     let connect = &cli.connect;
     match cli.command {
-        Command::Up(args) => server::up(connect.data_dir_or_default(), args).await,
-        Command::Serve(args) => server::serve(connect.data_dir_or_default(), args).await,
+        Command::Up(args) => process::up(connect.data_dir_or_default(), args).await,
+        Command::Serve(args) => process::serve(connect.data_dir_or_default(), args).await,
         Command::Status => status::run(&connect.client()?, &out).await,
         Command::Bucket(verb) => bucket::run(&connect.client()?, &out, verb).await,
         Command::Queue(verb) => queue::run(&connect.client()?, &out, verb).await,
         Command::Drive(verb) => drive::run(&connect.client()?, &out, verb).await,
+        Command::Volume(verb) => volume::run(connect, &out, verb).await,
+        Command::Server(verb) => server::run(&connect.client()?, &out, verb).await,
+        Command::Instance(verb) => instance::run(&connect.client()?, &out, verb).await,
         Command::Operation(verb) => operation::run(&connect.client()?, &out, verb).await,
         Command::Account(verb) => account::run(&connect.client()?, &out, verb).await,
         Command::User(args) => user::run(&connect.client()?, &out, args).await,
@@ -125,7 +141,7 @@ async fn command(cli: Cli) -> anyhow::Result<()> {
         Command::Policy(args) => policy::run(&connect.client()?, &out, args).await,
         Command::Router(verb) => router::run(verb),
         Command::Store(verb) => store::run(connect, &out, verb).await,
-        Command::ResetRootKey => server::reset_root_key(&connect.data_dir_or_default(), &out).await,
+        Command::ResetRootKey => process::reset_root_key(&connect.data_dir_or_default(), &out).await,
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "terrane", &mut script);

@@ -6,9 +6,12 @@ mod datadir;
 mod monitor;
 mod objects;
 mod offline;
+mod roles;
 mod signals;
+mod volumes;
+mod volumes_config;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -19,10 +22,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::offline::{check_store, reset_root_key, restore_store};
+pub(crate) use self::signals::Signals;
 
 use self::assemble::{Running, Start};
 use self::config::{Config, TlsSection};
 use self::datadir::DataDir;
+use self::roles::MemberArgs;
+use crate::cli::say;
 
 /// Requests in progress may take so long after SIGTERM; the rest of the ten seconds is for closing the stores.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
@@ -33,12 +39,16 @@ pub(crate) struct ListenArgs {
     /// Configuration file (TOML; see docs/configuration.md). Unknown keys are errors.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Address to listen on [default: 127.0.0.1].
-    #[arg(long, value_name = "ADDR")]
-    listen: Option<IpAddr>,
+    /// Address to listen on, with a port or without [default: 127.0.0.1, the role's port].
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    listen: Option<ListenAddress>,
     /// `auto` picks free ports.
     #[arg(long, value_enum, default_value_t)]
     ports: Ports,
+    /// Where the volume manager takes block servers and node managers [default: 127.0.0.1:7071; `--ports auto` picks a
+    /// free port].
+    #[arg(long, value_name = "ADDR:PORT")]
+    control_listen: Option<SocketAddr>,
     /// Base domain of virtual-hosted buckets (`bucket.DOMAIN`). May be repeated.
     #[arg(long = "domain", value_name = "DOMAIN")]
     domains: Vec<String>,
@@ -52,6 +62,24 @@ pub(crate) struct ListenArgs {
     /// who has read why the start was refused.
     #[arg(long)]
     accept_missing_drives: bool,
+}
+
+/// An address with a port or without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ListenAddress {
+    ip: IpAddr,
+    port: Option<u16>,
+}
+
+impl std::str::FromStr for ListenAddress {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<SocketAddr>() {
+            Ok(address) => Ok(Self { ip: address.ip(), port: Some(address.port()) }),
+            Err(_) => Ok(Self { ip: text.parse()?, port: None }),
+        }
+    }
 }
 
 /// How ports are chosen.
@@ -88,6 +116,8 @@ pub(crate) struct ServeArgs {
         hide_env_values = true
     )]
     store: String,
+    #[command(flatten)]
+    member: MemberArgs,
 }
 
 /// Roles of a process.
@@ -95,13 +125,18 @@ pub(crate) struct ServeArgs {
 pub(crate) enum Role {
     /// The front door.
     Api,
-    /// The transactional store's owner.
+    /// The transactional store's owner and the volume manager; alone, the front door and objects with it.
     Manager,
     /// Object storage.
     Objects,
+    /// A block server.
+    Block,
+    /// A node manager: volumes attached to this machine.
+    Node,
 }
 
 impl Role {
+    /// The roles of a process that has the front door.
     const ALL: [Self; 3] = [Self::Api, Self::Manager, Self::Objects];
 
     fn text(self) -> &'static str {
@@ -109,6 +144,8 @@ impl Role {
             Self::Api => "api",
             Self::Manager => "manager",
             Self::Objects => "objects",
+            Self::Block => "block",
+            Self::Node => "node",
         }
     }
 }
@@ -136,7 +173,7 @@ impl StoreChoice {
 /// Runs every role in one process on embedded storage.
 pub(crate) async fn up(dir: PathBuf, args: UpArgs) -> anyhow::Result<()> {
     let config = args.listen.config()?;
-    run(dir, config, Role::ALL.to_vec(), StoreChoice::Embedded).await
+    run(dir, config, Part::Everything, StoreChoice::Embedded).await
 }
 
 /// Runs some roles.
@@ -144,25 +181,40 @@ pub(crate) async fn serve(dir: PathBuf, args: ServeArgs) -> anyhow::Result<()> {
     let mut roles = args.roles;
     roles.sort_unstable();
     roles.dedup();
-    if roles != Role::ALL {
+    let listen = args.listen.listen.map(|at| SocketAddr::new(at.ip, at.port.unwrap_or(0)));
+    let mut config = args.listen.config()?;
+    if let Some(role) = roles::is_member(&roles) {
+        let listen = listen.unwrap_or(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0));
+        return roles::run(dir, config, role, listen, args.member).await;
+    }
+    if roles != Role::ALL && roles != [Role::Manager] {
         bail!(
             "this release runs the roles api, manager and objects in one process: a bucket's shard has one owner, \
-             and front ends on other machines come with a later release; use --role api,manager,objects"
+             and front ends on other machines come with a later release; use --role api,manager,objects (or manager, \
+             which means the same), or --role block or --role node alone"
         );
     }
-    let config = args.listen.config()?;
-    run(dir, config, roles, StoreChoice::parse(&args.store)?).await
+    if let Some(key) = args.member.cluster_key {
+        config.volumes.cluster_key = Some(key);
+    }
+    run(dir, config, Part::Manager, StoreChoice::parse(&args.store)?).await
 }
 
 impl ListenArgs {
     /// The configuration file with what the command line says put over it.
     fn config(self) -> anyhow::Result<Config> {
         let mut config = Config::load(self.config.as_deref())?;
-        if let Some(address) = self.listen {
-            config.listen.address = address;
-        }
         if self.ports == Ports::Auto {
             config.listen.port = 0;
+            config.volumes.control.set_port(0);
+            config.volumes.nbd.set_port(0);
+        }
+        if let Some(ListenAddress { ip, port }) = self.listen {
+            config.listen.address = ip;
+            config.listen.port = port.unwrap_or(config.listen.port);
+        }
+        if let Some(control) = self.control_listen {
+            config.volumes.control = control;
         }
         if !self.domains.is_empty() {
             config.listen.domains = self.domains;
@@ -176,7 +228,16 @@ impl ListenArgs {
     }
 }
 
-async fn run(dir: PathBuf, config: Config, roles: Vec<Role>, store: StoreChoice) -> anyhow::Result<()> {
+/// What runs in a process that has the front door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// Block servers and a node manager as well.
+    Everything,
+    /// Block servers and node managers are processes of their own.
+    Manager,
+}
+
+async fn run(dir: PathBuf, config: Config, part: Part, store: StoreChoice) -> anyhow::Result<()> {
     let began = Instant::now();
     logs::init(config.telemetry.log_format, &config.telemetry.log_filter)?;
     let data = DataDir::own(&dir)?;
@@ -186,14 +247,16 @@ async fn run(dir: PathBuf, config: Config, roles: Vec<Role>, store: StoreChoice)
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; choose another --listen address or port, or --ports auto")
     })?;
-    let start =
-        Start { data: &data, config: &config, roles: &roles, store, closing: CancellationToken::new() };
+    let start = Start { data: &data, config: &config, part, store, closing: CancellationToken::new() };
     let running = tokio::select! {
         running = start.all(listener) => running?,
         name = signals.stop() => bail!("stopped by {name} before it was ready"),
     };
     tracing::info!(ready_ms = began.elapsed().as_millis(), address = %running.address(), "ready");
-    running.greet()?;
+    match part {
+        Part::Everything => running.greet()?,
+        Part::Manager => say("ready")?,
+    }
     let name = signals.stop().await;
     tracing::info!(signal = name, "stopping");
     tokio::select! {

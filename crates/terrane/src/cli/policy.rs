@@ -54,6 +54,9 @@ enum Verb {
         /// With which key of the bucket.
         #[arg(long, requires = "bucket")]
         key: Option<String>,
+        /// With which volume, snapshot or instance.
+        #[arg(long, conflicts_with = "bucket")]
+        id: Option<String>,
     },
     /// Delete a policy.
     Delete {
@@ -105,8 +108,8 @@ pub(crate) async fn run(client: &Client, out: &Output, args: Args) -> anyhow::Re
             )?;
             if found.valid { Ok(()) } else { bail!("the policy is not valid") }
         }
-        Verb::Why { action, user, bucket, key } => {
-            let request = WhyRequest { account: Some(args.account), user, action, bucket, key };
+        Verb::Why { action, user, bucket, key, id } => {
+            let request = WhyRequest { account: Some(args.account), user, action, bucket, key, id };
             let answer: WhyAnswer = client.post("/_terrane/v1/policies/why", &request).await?;
             out.print(&answer, |answer| {
                 facts([

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use terrane_api::types::{Backup, MadeBackup, NewBackup};
+use terrane_api::types::{Backup, MadeBackup, NewBackup, Rebuild};
 
 use super::connect::Connect;
 use super::output::{Output, bytes, facts, number, table};
@@ -26,6 +26,9 @@ pub(crate) enum Verb {
         /// The backup's file.
         file: PathBuf,
     },
+    /// Make volumes anew from what the connected block servers' copies say of themselves, for a store that was lost.
+    /// Volumes that are known stay as they are.
+    RebuildVolumes,
     /// Read the store of a data directory, offline, and verify everything in it.
     Check,
 }
@@ -56,6 +59,22 @@ pub(crate) async fn run(connect: &Connect, out: &Output, verb: Verb) -> anyhow::
                     table.add_row([name.into(), created.into(), number(bytes(file_bytes)), path.into()]);
                 }
                 table
+            })
+        }
+        Verb::RebuildVolumes => {
+            let (client, nothing) = (connect.client()?, serde_json::json!({}));
+            let call = client.post("/_terrane/v1/store/rebuild-volumes", &nothing);
+            let rebuilt: Rebuild = Progress::spin("rebuilding volumes", call).await?;
+            out.print(&rebuilt, |rebuilt| {
+                let failed =
+                    rebuilt.failed.iter().map(|problem| format!("\n  {problem}")).collect::<String>();
+                format!(
+                    "{} servers reported; {} volumes made anew, {} known, {} not made{failed}",
+                    rebuilt.servers,
+                    rebuilt.volumes.len(),
+                    rebuilt.known,
+                    rebuilt.failed.len()
+                )
             })
         }
         Verb::Restore { file } => {

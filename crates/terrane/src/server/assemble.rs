@@ -22,14 +22,15 @@ use super::config::Config;
 use super::datadir::{CREDENTIALS, DataDir, ENDPOINTS};
 use super::monitor::Monitor;
 use super::objects::Objects;
-use super::{Role, StoreChoice};
+use super::volumes::{self, Volumes};
+use super::{Part, Role, StoreChoice};
 use crate::cli::say;
 
 /// What a server is started from.
 pub(super) struct Start<'a> {
     pub(super) data: &'a DataDir,
     pub(super) config: &'a Config,
-    pub(super) roles: &'a [Role],
+    pub(super) part: Part,
     pub(super) store: StoreChoice,
     pub(super) closing: CancellationToken,
 }
@@ -39,6 +40,7 @@ pub(super) struct Running {
     server: Server,
     closing: CancellationToken,
     objects: Objects,
+    volumes: Option<Volumes>,
     store: Store,
     audit: AuditLog,
     watchers: [JoinHandle<()>; 2],
@@ -62,14 +64,16 @@ impl Start<'_> {
         let store = self.open_store().await?;
         let (auth, root) = open_auth(self.data, &store, self.config, &watch.metrics).await?;
         let objects = Objects::open(self.data, self.config, auth.keys(), &watch.metrics).await?;
-        let door = self.front_door(&watch, &store, &auth, objects.service())?;
+        let volumes = self.volumes(&watch, &store).await?;
+        let reached = reachable(listener.local_addr().context("cannot listen")?);
+        let door = self.front_door(&watch, &store, &auth, objects.service(), volumes.as_ref(), reached)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let metrics = door.metrics.clone();
         let server =
             Server::start(listener, tls.map(Arc::new), self.config.server(), metrics, Arc::new(door))
                 .context("cannot listen")?;
         let url = format!("{scheme}://{}", reachable(server.address()));
-        self.announce(&url, root.as_ref())?;
+        self.announce(&url, root.as_ref(), volumes.as_ref())?;
         let monitor = Monitor::new(&watch.health, self.data.root(), store.clone(), objects.service());
         let watchers = [
             tokio::spawn(sample(watch.history, watch.metrics)),
@@ -80,6 +84,7 @@ impl Start<'_> {
             server,
             closing: self.closing,
             objects,
+            volumes,
             store,
             audit: watch.audit,
             watchers,
@@ -108,12 +113,30 @@ impl Start<'_> {
         }
     }
 
+    async fn volumes(&self, watch: &Watch, store: &Store) -> anyhow::Result<Option<Volumes>> {
+        if !self.config.volumes.enabled {
+            return Ok(None);
+        }
+        let start = volumes::Start {
+            data: self.data,
+            config: self.config,
+            store: store.clone(),
+            exclusive: self.store == StoreChoice::Embedded,
+            metrics: &watch.metrics,
+            health: &watch.health,
+            everything: self.part == Part::Everything,
+        };
+        start.all().await.map(Some)
+    }
+
     fn front_door(
         &self,
         watch: &Watch,
         store: &Store,
         auth: &Auth,
         objects: Arc<dyn ObjectService>,
+        volumes: Option<&Volumes>,
+        reached: SocketAddr,
     ) -> anyhow::Result<FrontDoor> {
         let config = self.config;
         let s3_config = S3Config {
@@ -126,7 +149,7 @@ impl Start<'_> {
         let s3 = watch.metrics.with(|registry| S3Front::new(objects.clone(), gate, s3_config, registry))?;
         let installation = Installation {
             region: config.region.to_string(),
-            roles: self.roles.iter().map(|role| role.text().to_owned()).collect(),
+            roles: self.roles(),
             backup_dir: self.data.path("backups"),
             started: Instant::now(),
         };
@@ -138,27 +161,47 @@ impl Start<'_> {
             history: watch.history.clone(),
             health: watch.health.clone(),
             installation,
+            volumes: volumes.map(Volumes::api),
             closing: self.closing.clone(),
         });
         Ok(FrontDoor {
             s3,
             native,
             sts: Sts::new(auth.clone()),
-            ec2: None,
+            ec2: volumes.map(|volumes| volumes.ec2(auth, config, reached)),
             audit: watch.audit.clone(),
             metrics: watch.metrics.with(FrontMetrics::register),
             domains: config.listen.domains.clone(),
         })
     }
 
+    fn roles(&self) -> Vec<String> {
+        let more: &[Role] = match self.part {
+            Part::Everything if self.config.volumes.enabled => &[Role::Block, Role::Node],
+            _ => &[],
+        };
+        Role::ALL.iter().chain(more).map(|role| role.text().to_owned()).collect()
+    }
+
     /// Writes the files that clients look for, the endpoints last: they say that everything answers.
-    fn announce(&self, url: &str, root: Option<&NewAccessKey>) -> anyhow::Result<()> {
+    fn announce(
+        &self,
+        url: &str,
+        root: Option<&NewAccessKey>,
+        volumes: Option<&Volumes>,
+    ) -> anyhow::Result<()> {
         match root {
             Some(root) => self.data.write_run_file(CREDENTIALS, &credentials(root, self.config))?,
             // An operator has disabled the root's keys: then none is written down.
             None => self.data.remove_run_file(CREDENTIALS)?,
         }
-        let endpoints = serde_json::json!({ "api": url, "metrics": format!("{url}/_terrane/metrics") });
+        let mut endpoints = serde_json::json!({ "api": url, "metrics": format!("{url}/_terrane/metrics") });
+        if let Some(volumes) = volumes {
+            endpoints["control"] = volumes.manager.control_address().to_string().into();
+            if let Some(nbd) = volumes.nbd_address() {
+                endpoints["nbd"] = format!("nbd://{nbd}").into();
+            }
+        }
         self.data.write_run_file(ENDPOINTS, &format!("{endpoints:#}\n"))
     }
 }
@@ -246,15 +289,26 @@ impl Running {
              Try:\n  \
              export AWS_ENDPOINT_URL={url} AWS_SHARED_CREDENTIALS_FILE={data_dir}/run/credentials\n  \
              aws s3 mb s3://first && aws s3 cp README.md s3://first/ && aws s3 ls s3://first/\n  \
+             aws ec2 create-volume --size 8 --availability-zone us-east-1a && terrane volume list\n  \
              terrane status --data-dir {data_dir}\n"
         ))
     }
 
     /// Answers what was begun, then closes the stores.
-    pub(super) async fn stop(self, patience: Duration) {
+    pub(super) async fn stop(mut self, patience: Duration) {
         self.closing.cancel();
-        if !self.server.stop(patience).await {
+        let (server, volumes) = (&self.server, &mut self.volumes);
+        let node = async {
+            if let Some(volumes) = volumes {
+                volumes.stop_node().await;
+            }
+        };
+        let (drained, ()) = tokio::join!(server.stop(patience), node);
+        if !drained {
             tracing::warn!("requests were still in progress and were cut");
+        }
+        if let Some(volumes) = self.volumes {
+            volumes.stop().await;
         }
         self.watchers.iter().for_each(JoinHandle::abort);
         self.objects.close().await;

@@ -15,6 +15,7 @@ use terrane_telemetry::logs::{self, LogFormat};
 use terrane_types::{ByteSize, Region};
 
 use super::objects::ObjectsSection;
+use super::volumes_config::VolumesSection;
 
 /// Port of the front door.
 pub(crate) const API_PORT: u16 = 7070;
@@ -31,6 +32,7 @@ pub(crate) struct Config {
     pub(crate) tls: Option<TlsSection>,
     pub(crate) auth: AuthSection,
     pub(crate) objects: ObjectsSection,
+    pub(crate) volumes: VolumesSection,
     pub(crate) telemetry: Telemetry,
 }
 
@@ -43,6 +45,7 @@ impl Default for Config {
             tls: None,
             auth: AuthSection::default(),
             objects: ObjectsSection::default(),
+            volumes: VolumesSection::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -204,6 +207,7 @@ impl Config {
             bail!("allowed_regions must contain the region {}", self.region);
         }
         logs::check_filter(&self.telemetry.log_filter).context("telemetry.log_filter")?;
+        self.volumes.check()?;
         self.objects.check()
     }
 
@@ -319,13 +323,13 @@ mod tests {
     /// All keys of all sections, as serde's errors about unknown keys list them.
     fn expected_keys() -> Vec<String> {
         let mut keys = Vec::new();
-        for section in ["", "[listen]", "[auth]", "[objects]", "[objects.load]", "[telemetry]"] {
+        for section in ["", "[listen]", "[auth]", "[objects]", "[objects.load]", "[volumes]", "[telemetry]"] {
             let error =
                 toml::from_str::<Config>(&format!("{section}\nno-such-key = 1")).unwrap_err().to_string();
             let (_, listed) = error.split_once("expected one of ").unwrap();
             keys.extend(listed.split('`').skip(1).step_by(2).map(ToOwned::to_owned));
         }
-        let sections = ["listen", "tls", "auth", "objects", "telemetry", "load"];
+        let sections = ["listen", "tls", "auth", "objects", "volumes", "telemetry", "load"];
         keys.retain(|key| !sections.contains(&&**key));
         keys
     }

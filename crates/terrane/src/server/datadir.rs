@@ -18,6 +18,10 @@ pub(crate) struct DataDir {
 
 /// `DIR/run/endpoints.json`: URLs of the services that exist.
 pub(crate) const ENDPOINTS: &str = "endpoints.json";
+/// `DIR/run/cluster.key`: what block servers and node managers of other machines get a copy of.
+pub(crate) const CLUSTER_KEY: &str = "cluster.key";
+/// `DIR/run/nbd.sock`: NBD for this machine's programs.
+pub(crate) const NBD_SOCKET: &str = "nbd.sock";
 /// `DIR/run/credentials`: an AWS shared-credentials file.
 pub(crate) const CREDENTIALS: &str = "credentials";
 

@@ -14,3 +14,4 @@ mod modes;
 mod sync_tools;
 mod tools;
 mod tree;
+mod volumes;

@@ -6,3 +6,4 @@ mod drives;
 mod process;
 mod server;
 mod store;
+mod volumes;
