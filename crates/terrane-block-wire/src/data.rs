@@ -69,7 +69,8 @@ pub enum DataMessage {
         /// Blocks.
         len: u64,
     },
-    /// The answer: consecutive runs from the start on; each is (blocks, whether they hold data). Empty: not known here.
+    /// The answer: consecutive runs from the start on, perhaps of fewer blocks than asked for; each is (blocks,
+    /// whether they hold data). Empty: not known here.
     Status {
         /// The stripe.
         stripe: StripeId,

@@ -18,6 +18,11 @@ const CLIENTS_MAX: usize = 8192;
 /// Blocks of one read, at most: as many as one message carries.
 const READ_BLOCKS_MAX: u64 = (CONTENT_BYTES_MAX / BLOCK) as u64;
 
+/// Blocks of one TRIM, at most: it enters the activity log all at once.
+const WRITE_BLOCKS_MAX: u64 = 1 << 16;
+/// Blocks that one question about what holds data is answered for, at most.
+const STATUS_BLOCKS_MAX: u64 = 1 << 18;
+
 /// Takes connections for ever.
 pub(super) async fn accept(handle: Handle, mut listener: Listener) {
     loop {
@@ -178,7 +183,8 @@ impl Reactor {
         let Some((slot, life)) = ruling.map(|(slot, hosted)| (slot, hosted.life)) else {
             return self.answer_client(connection, &answer(Vec::new()));
         };
-        let work = move |copy: &engine::Copy| copy.allocated(extent.start, extent.len, RUNS_MAX);
+        let blocks = extent.len.min(STATUS_BLOCKS_MAX);
+        let work = move |copy: &engine::Copy| copy.allocated(extent.start, blocks, RUNS_MAX);
         self.work_on(slot, life, work, move |reactor, runs| {
             // Advisory: one that cannot be told is not known.
             reactor.answer_client(connection, &answer(runs.unwrap_or_default()));
@@ -188,14 +194,14 @@ impl Reactor {
 
 /// What the core need not look at.
 fn check(message: &ToPrimary<Bytes>) -> Result<(), WireError> {
-    match message {
-        ToPrimary::Request { op: Op::Read(extent), .. } if extent.len > READ_BLOCKS_MAX => {
-            Err(WireError::TooLarge {
-                what: "a read",
-                size: usize::try_from(extent.len).unwrap_or(usize::MAX),
-                limit: READ_BLOCKS_MAX as usize,
-            })
-        }
-        _ => Ok(()),
+    let (what, extent, limit) = match message {
+        ToPrimary::Request { op: Op::Read(extent), .. } => ("a read", extent, READ_BLOCKS_MAX),
+        ToPrimary::Request { op: Op::Write(extent, _), .. } => ("a write", extent, WRITE_BLOCKS_MAX),
+        _ => return Ok(()),
+    };
+    if extent.len <= limit {
+        return Ok(());
     }
+    let size = usize::try_from(extent.len).unwrap_or(usize::MAX);
+    Err(WireError::TooLarge { what, size, limit: limit as usize })
 }
