@@ -78,6 +78,10 @@ pub(super) struct Cluster {
     pub(super) app: App,
     /// Streams between a client and a copy keep their order: when the last packet arrives.
     pub(super) streams: BTreeMap<(u32, u32, u64), Time>,
+    /// When the last packet from one to another arrives.
+    latest: BTreeMap<(u32, u32), Time>,
+    /// One in so many packets between copies comes very late; 0: none.
+    stalls: u32,
     pub(super) incarnations: u64,
     pub(super) calm: bool,
     /// A block is rotten, or was until lately.
@@ -126,6 +130,8 @@ impl Cluster {
             copies,
             record,
             streams: BTreeMap::new(),
+            latest: BTreeMap::new(),
+            stalls: *rng.pick(&[0, 300, 40]),
             incarnations: count,
             calm: false,
             rot_pending: false,
@@ -200,7 +206,7 @@ impl Cluster {
         // An old socket may deliver what was given up long ago.
         let chance = match packet {
             Packet::Up(_) => 40,
-            Packet::Copy(_) => 300,
+            Packet::Copy(_) => self.stalls,
             _ => 0,
         };
         let stalls = !self.calm && self.rng.one_in(chance);
@@ -216,6 +222,11 @@ impl Cluster {
                 at = at.max(last.after(Duration::from_nanos(1)));
                 *last = at;
             }
+            let latest = self.latest.entry((from, to)).or_default();
+            if at < *latest {
+                self.net.coverage().hit("block.overtaken");
+            }
+            *latest = at.max(*latest);
             self.queue.at(at, Turn::Packet { from, to, packet: packet.clone() });
         }
     }

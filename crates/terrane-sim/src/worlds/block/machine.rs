@@ -35,6 +35,8 @@ pub(super) struct Machine {
     /// The last life in which the machine lost what was not flushed: by it and all earlier ones.
     pub(super) lost: Option<Incarnation>,
     pub(super) down_since: Time,
+    /// Its journal takes as long as a busy drive may take.
+    slow_journal: bool,
     /// Hashing takes as long as a busy drive may take.
     slow_digests: bool,
     /// Never tells hashes: an older version, or a drive that is not believed after a failed flush.
@@ -47,7 +49,7 @@ impl Machine {
             id: CopyId(id),
             blocks,
             log_grain: grain,
-            log_hot: rng.range(0..2),
+            log_hot: if rng.one_in(3) { 1 } else { 0 },
             recopy_blocks: rng.range(1..5),
             recopies_max: 2,
             waiting_max: 16,
@@ -67,6 +69,7 @@ impl Machine {
             cache_lost: false,
             lost: None,
             down_since: Time::default(),
+            slow_journal: rng.one_in(4),
             slow_digests: rng.one_in(3),
             no_digests: rng.one_in(6),
         }
@@ -144,7 +147,8 @@ impl Cluster {
                 if matches!(update, Update::Retire { .. }) {
                     context.coverage.hit("block.log_retired");
                 }
-                let delay = Duration::from_micros(self.rng.range(20..300));
+                let slow = self.copies[copy].slow_journal && !self.calm;
+                let delay = Duration::from_micros(self.rng.range(20..if slow { 6_000 } else { 300 }));
                 let machine = &mut self.copies[copy];
                 machine.persisted_at =
                     now.after(delay).max(machine.persisted_at.after(Duration::from_nanos(1)));
@@ -176,7 +180,7 @@ impl Cluster {
                 self.queue.at(at, Turn::Disk { copy, life, event: Event::Flushed(id) });
             }
             Effect::Send(to, message) => {
-                self.note_message(context, &message);
+                self.note_message(context, copy, to, &message);
                 self.send_message(copy, to, message);
             }
             Effect::Tell(client, message) => {
@@ -208,10 +212,13 @@ impl Cluster {
     }
 
     /// Counts what is said between copies.
-    fn note_message(&self, context: &Context, message: &Message<Values>) {
+    fn note_message(&self, context: &Context, copy: usize, to: CopyId, message: &Message<Values>) {
+        let record = self.copies[copy].state.durable.record.as_ref();
+        let joining = record.is_some_and(|record| record.now.joining.contains_key(&to));
         let name = match message {
             Message::Link { body: Body::Digest { extent }, .. } if extent.len > 1 => "block.compared_several",
-            Message::Link { body: Body::Digest { .. }, .. } => "block.compared",
+            Message::Link { body: Body::Digest { .. }, .. } if joining => "block.joiner_compared",
+            Message::Link { body: Body::Digest { .. }, .. } => "block.suspect_compared",
             Message::Link { body: Body::Fetch { .. }, .. } => "block.fetched_elsewhere",
             Message::Link { body: Body::Write { recopied: true, content: Content::Zero, .. }, .. } => {
                 "block.recopied_nothing"
