@@ -40,9 +40,8 @@ impl User {
     }
 
     pub(super) async fn ask(&self, op: Op<Bytes>) -> Outcome<Bytes> {
-        let text = format!("{op:.40?}");
         let asked = tokio::time::timeout(Duration::from_secs(20), self.begin(op)).await;
-        asked.unwrap_or_else(|_| panic!("{text} is not answered")).unwrap()
+        asked.expect("a request is not answered").unwrap()
     }
 
     pub(super) async fn status(&self, start: u64, len: u64) -> Vec<(u64, bool)> {
