@@ -11,9 +11,12 @@ use terrane_types::{AccountId, VolumeId};
 
 use crate::placement::Map;
 use crate::rows::{
-    BY_ID, DELETIONS, DeletionRow, Demand, POOLS, PlaceRow, SERVERS, STRIPES, ServerRow, StripeRow, VOLUMES,
-    VolumeRow, changes, hex, unhex, volume_key,
+    BY_ID, DELETIONS, DeletionRow, Demand, POOLS, PlaceRow, SERVERS, STRIPES, ServerRow, StripeRow, TOKENS,
+    VOLUMES, VolumeRow, changes, hex, unhex, volume_key,
 };
+
+/// Client tokens looked at in one transaction.
+const TOKENS_PAGE: usize = 500;
 
 /// The key of a volume.
 pub(crate) type VolumeKey = (AccountId, String);
@@ -192,6 +195,20 @@ pub(crate) async fn everything(tx: &Tx) -> Result<Changes> {
         }
     }
     Ok(state)
+}
+
+/// Deletes client tokens that were used long ago, of one page; returns where the next one begins.
+pub(crate) async fn trim_tokens(
+    tx: &Tx,
+    after: Option<&VolumeKey>,
+    before: jiff::Timestamp,
+) -> Result<Option<VolumeKey>> {
+    let page = TOKENS.scan(tx, after, TOKENS_PAGE).await?;
+    let next = page.last().filter(|_| page.len() == TOKENS_PAGE).map(|(key, _)| key.clone());
+    for (key, _) in page.iter().filter(|(_, row)| row.created < before) {
+        TOKENS.delete(tx, key).await?;
+    }
+    Ok(next)
 }
 
 /// A volume by its identifier alone.

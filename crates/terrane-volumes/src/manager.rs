@@ -67,6 +67,15 @@ impl Manager {
         Ok(Self { inner: Arc::new(Inner { config, control, queries, stop, task }) })
     }
 
+    /// One that only answers calls: tests decide by themselves.
+    #[cfg(test)]
+    pub(crate) fn without_driver(config: ManagerConfig) -> Self {
+        let (queries, _) = mpsc::channel(1);
+        let (config, stop) = (Arc::new(config), CancellationToken::new());
+        let control = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { inner: Arc::new(Inner { config, control, queries, stop, task: Mutex::new(None) }) }
+    }
+
     /// Where block servers and node managers connect.
     #[must_use]
     pub fn control_address(&self) -> SocketAddr {

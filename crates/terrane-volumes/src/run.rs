@@ -5,7 +5,6 @@ mod term;
 
 use std::sync::Arc;
 
-use terrane_block_wire::control::{FromManager, ToManager};
 use terrane_block_wire::transport::{Connection, Listener};
 use terrane_telemetry::health::HealthHandle;
 use tokio::sync::mpsc;
@@ -64,14 +63,15 @@ impl Driver {
         }
     }
 
-    /// Waits for the office. Everyone who connects meanwhile is sent on.
+    /// Waits for the office. Whoever connects meanwhile is sent on.
     async fn campaign(&mut self, incoming: &mut mpsc::Receiver<Connection>) -> Option<crate::office::Term> {
         let mut candidate = Candidate::new(self.config.store.clone(), self.config.timing.office);
         let mut period = tokio::time::interval(candidate.period());
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return None,
-                Some(connection) = incoming.recv() => send_on(connection),
+                // A closed connection sends them on to the next manager. (To be rejected would mean: not wanted at all.)
+                Some(connection) = incoming.recv() => drop(connection),
                 Some(query) = self.queries.recv() => query(None, crate::office::now()),
                 _ = period.tick() => match candidate.try_take().await {
                     Ok(Some(term)) => return Some(term),
@@ -95,19 +95,5 @@ async fn accept(mut listener: Listener, to: mpsc::Sender<Connection>, stop: Canc
         if to.send(connection).await.is_err() {
             return;
         }
-    }
-}
-
-/// Tells whoever connected that another manager is in office.
-fn send_on(connection: Connection) {
-    let (_, sender, writer) = connection.split::<ToManager, FromManager>();
-    let told =
-        sender.send(&FromManager::Rejected("another manager is in office: try the next one".to_owned()));
-    if told.is_ok() {
-        sender.close();
-        tokio::spawn(async move {
-            // It hears of it, or finds the connection closed: both send it on.
-            let _ = tokio::time::timeout(std::time::Duration::from_secs(1), writer.run()).await;
-        });
     }
 }

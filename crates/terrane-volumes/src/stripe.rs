@@ -94,10 +94,13 @@ fn repair(row: &StripeRow, record: &Record, facts: &Facts) -> Option<Record> {
         let now = alive.get(copy).map(|alive| alive.incarnation);
         now.is_some_and(|incarnation| record.now.is_in_sync(*copy, incarnation))
     };
-    let enough = record.active
-        && staying(record, facts).filter(|copy| lives(&alive, copy)).count() >= row.wanted as usize;
-    if enough {
-        alive.retain(|copy, _| record.now.in_sync.contains_key(copy) && !facts.leaving.contains(copy));
+    let mut kept: Vec<CopyId> = staying(record, facts).filter(|copy| lives(&alive, copy)).collect();
+    if record.active && kept.len() >= row.wanted as usize {
+        // The primary, and those that have been in sync for longest.
+        let since = |copy: &CopyId| record.now.in_sync.get(copy).map(|member| member.since);
+        kept.sort_by_key(|copy| (*copy != record.now.primary, since(copy), *copy));
+        kept.truncate(row.wanted as usize);
+        alive.retain(|copy, _| kept.contains(copy));
     }
     if !record.now.in_sync.keys().any(|copy| lives(&alive, copy)) {
         alive.extend(known(&facts.doubtful));
@@ -128,10 +131,11 @@ fn admit(row: &StripeRow, record: &Record, facts: &Facts) -> Record {
 /// Forgets copies that nobody needs: all absent ones if there are enough in sync, and those that are gone and never
 /// were in sync. The record's generation stays: no copy acts on who is absent, but to keep a bitmap for it.
 fn drop_surplus(row: &StripeRow, record: &Record, facts: &Facts) -> Option<StripeRow> {
-    if !record.active {
+    if !record.active || facts.unsure {
         return None;
     }
-    let enough = staying(record, facts).count() >= row.wanted as usize;
+    let lives = |copy: &CopyId| facts.alive.contains_key(copy) || facts.doubtful.contains_key(copy);
+    let enough = staying(record, facts).filter(lives).count() >= row.wanted as usize;
     let useless = |copy: &CopyId| {
         let never = record.now.absent.get(copy).is_none_or(|last| *last == Generation(0));
         let joining = record.now.joining.contains_key(copy);

@@ -35,13 +35,14 @@ impl Leader {
             node.replaced.push_back(before);
             node.replaced.keep_latest(REPLACED_MAX);
         }
+        let same = node.process == process;
         (node.process, node.ready, node.told_up) = (process, false, Some(true));
         let former = node.session.replace(session);
         if let Some(former) = former.filter(|former| *former != session) {
             if let Some(former) = self.sessions.get_mut(&former) {
                 former.role = Role::Unknown;
             }
-            self.reject(former, "a later connection speaks for this machine");
+            self.replace(former, same);
         }
         if let Some(session) = self.sessions.get_mut(&session) {
             session.role = Role::Node(instance.clone());

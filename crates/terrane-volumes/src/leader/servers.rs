@@ -85,6 +85,15 @@ impl Leader {
         self.out.push(super::Action::Close(session));
     }
 
+    /// Ends a connection that a later one replaces. The same process is not told that it is not wanted: it is.
+    pub(super) fn replace(&mut self, former: SessionId, same_process: bool) {
+        if same_process {
+            self.out.push(super::Action::Close(former));
+        } else {
+            self.reject(former, "a later process speaks in its place");
+        }
+    }
+
     fn server_hello(&mut self, session: SessionId, hello: Hello, now: Millis) {
         let id = hello.server;
         let server = self.servers.entry(id).or_default();
@@ -96,6 +105,7 @@ impl Leader {
             server.replaced.push_back(before);
             server.replaced.keep_latest(REPLACED_MAX);
         }
+        let same = server.process == hello.process;
         server.process = hello.process;
         server.commands.clear();
         server.copies.clear();
@@ -104,7 +114,7 @@ impl Leader {
             if let Some(former) = self.sessions.get_mut(&former) {
                 former.role = Role::Unknown;
             }
-            self.reject(former, "a later connection speaks for this server");
+            self.replace(former, same);
         }
         if let Some(session) = self.sessions.get_mut(&session) {
             session.role = Role::Server(id);

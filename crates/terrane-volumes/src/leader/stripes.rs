@@ -149,8 +149,10 @@ impl Leader {
             let belief = self.live.belief(place.server);
             facts.unsure |= belief == Belief::Unknown;
             let aside = stripe.complaints.get(copy).is_some_and(|complaint| complaint.aside_until > now);
+            // What is in sync is not given up because its server has to prove itself: that would be one more resync.
+            let in_sync = |life| stripe.row.record.as_ref().is_some_and(|r| r.now.is_in_sync(*copy, life));
             match self.alive(stripe, *copy) {
-                Some(alive) if belief == Belief::Alive && !aside => {
+                Some(alive) if !aside && (belief == Belief::Alive || in_sync(alive.incarnation)) => {
                     facts.alive.insert(*copy, alive);
                 }
                 Some(alive) => {

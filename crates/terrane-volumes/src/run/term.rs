@@ -26,6 +26,8 @@ const EVENTS_MAX: usize = 8192;
 const JOBS_MAX: usize = 64;
 /// Notices kept for managers that are behind.
 const NOTICES_KEPT: u64 = 10_000;
+/// For so long a client token stands for its call.
+const TOKENS_KEPT: Duration = Duration::from_secs(48 * 3600);
 /// Between two trimmings.
 const TRIM: Duration = Duration::from_secs(60);
 
@@ -287,11 +289,23 @@ async fn follow(store: Store, mut cursor: Cursor, notices: mpsc::Sender<Notice>,
         }
         if trimmed.elapsed() >= TRIM {
             trimmed = std::time::Instant::now();
-            let feed = &feed;
-            let result = store.transact(|tx| async move { feed.trim(&tx, NOTICES_KEPT).await }).await;
-            if let Err(error) = result {
-                tracing::debug!(%error, "the feed of changes was not trimmed");
+            if let Err(error) = trim(&store).await {
+                tracing::debug!(%error, "what is old was not trimmed");
             }
+        }
+    }
+}
+
+/// Deletes notices that everybody has read, and client tokens of long ago. (The wall clock decides nothing else.)
+async fn trim(store: &Store) -> Result<(), StoreError> {
+    store.transact(|tx| async move { changes().trim(&tx, NOTICES_KEPT).await }).await?;
+    let old = jiff::Timestamp::now() - TOKENS_KEPT;
+    let mut after: Option<db::VolumeKey> = None;
+    loop {
+        let from = &after;
+        after = store.transact(|tx| async move { db::trim_tokens(&tx, from.as_ref(), old).await }).await?;
+        if after.is_none() {
+            return Ok(());
         }
     }
 }

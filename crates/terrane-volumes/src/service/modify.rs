@@ -51,9 +51,8 @@ pub(super) async fn modify(
                 ))
             })?;
         }
-        let mut after = StripeRow { demand: to.demand(), version: row.version + 1, ..row.clone() };
-        after.identity.blocks = to.bytes() / 4096;
-        if (after.demand, after.identity.blocks) != (row.demand, row.identity.blocks) {
+        let after = StripeRow { demand: to.demand(), version: row.version + 1, ..row.clone() };
+        if after.demand != row.demand {
             changed.put_stripe(&tx, Some(&row), Some(after)).await?;
         }
     }
@@ -72,10 +71,13 @@ pub(super) async fn modify(
     Ok((asked, changed))
 }
 
-/// What needs no data to be moved.
+/// What needs no data to be moved. A copy has the size that it was made with: growing is not among it yet.
 fn can_be_granted(from: &SettingsRow, to: &SettingsRow) -> Result<(), ServiceError> {
     if to.size_gib < from.size_gib {
         return Err(ServiceError::Unsupported("Volumes cannot be made smaller yet.".into()));
+    }
+    if to.size_gib > from.size_gib {
+        return Err(ServiceError::Unsupported("Volumes cannot be made larger yet.".into()));
     }
     if from.media() != to.media() {
         return Err(ServiceError::Unsupported("Volumes cannot go to other media yet.".into()));
