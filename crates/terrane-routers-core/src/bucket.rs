@@ -72,12 +72,13 @@ impl Rate {
     }
 }
 
-/// A bucket: in any time `t` no more than `burst + rate × t` tokens are taken.
+/// A bucket: in any time `t` no more than `burst + rate × t` tokens are taken by who looks before taking; who does not
+/// leaves a debt.
 #[derive(Clone, Debug)]
 pub struct Bucket {
     rate: Rate,
-    burst: u64,
-    level: u64,
+    burst: i64,
+    level: i64,
     at: Time,
 }
 
@@ -85,13 +86,13 @@ impl Bucket {
     /// With nothing in it: for a holder that does not know what its predecessor took.
     #[must_use]
     pub fn empty(rate: Rate, burst: u32, now: Time) -> Self {
-        Self { rate, burst: u64::from(burst) * TOKEN, level: 0, at: now }
+        Self { rate, burst: nano(burst), level: 0, at: now }
     }
 
     /// Full: for something that nobody took from before.
     #[must_use]
     pub fn full(rate: Rate, burst: u32, now: Time) -> Self {
-        Self { level: u64::from(burst) * TOKEN, ..Self::empty(rate, burst, now) }
+        Self { level: nano(burst), ..Self::empty(rate, burst, now) }
     }
 
     /// How fast it fills from now on.
@@ -110,14 +111,14 @@ impl Bucket {
     #[must_use]
     pub fn ready_at(&mut self, now: Time, tokens: u32) -> Time {
         self.fill(now);
-        let lacks = (u64::from(tokens) * TOKEN).saturating_sub(self.level);
-        now.after(self.rate.time_for_nano(lacks))
+        let lacks = nano(tokens).saturating_sub(self.level).max(0);
+        now.after(self.rate.time_for_nano(lacks.unsigned_abs()))
     }
 
-    /// Takes so many; the caller has seen that they are there.
+    /// Takes so many, whether they are there or not.
     pub fn take(&mut self, now: Time, tokens: u32) {
         self.fill(now);
-        self.level = self.level.saturating_sub(u64::from(tokens) * TOKEN);
+        self.level = self.level.saturating_sub(nano(tokens));
     }
 
     /// Whether nothing is known of it that a new, full one would not say.
@@ -129,9 +130,14 @@ impl Bucket {
 
     fn fill(&mut self, now: Time) {
         let gained = now.0.saturating_sub(self.at.0).saturating_mul(self.rate.0);
+        let gained = i64::try_from(gained).unwrap_or(i64::MAX);
         self.level = self.level.saturating_add(gained).min(self.burst);
         self.at = self.at.max(now);
     }
+}
+
+fn nano(tokens: u32) -> i64 {
+    i64::from(tokens) * 1_000_000_000
 }
 
 #[cfg(test)]

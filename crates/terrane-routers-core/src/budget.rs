@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::bucket::{Bucket, Rate};
 use crate::bugs::Bugs;
-use crate::{GroupId, RealmId, Time, WorkerId};
+use crate::{GroupId, RealmId, RouterId, Time, WorkerId};
 
 /// What a ceiling is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,10 +69,26 @@ struct Purse {
     wanted: u64,
 }
 
+/// A router's core that waits for tokens: it has its turn before those that came later, or tokens that are scarce
+/// would always be somebody else's.
+#[derive(Debug)]
+struct Turn {
+    number: u64,
+    scopes: Vec<Scope>,
+    tokens: u32,
+    /// When it was told to come again.
+    comes: Time,
+}
+
+/// Who does not come when told, and this much later, does not want tokens any more.
+const LATE: Duration = Duration::from_millis(20);
+
 /// A worker's part of the ceilings. Scopes that nobody has declared have none.
 #[derive(Debug, Default)]
 pub struct Budget {
     purses: BTreeMap<Scope, Purse>,
+    turns: BTreeMap<(RouterId, Option<Scope>), Turn>,
+    turns_made: u64,
     bugs: Bugs,
 }
 
@@ -80,7 +96,7 @@ impl Budget {
     /// Without ceilings, and with broken rules for simulations.
     #[must_use]
     pub fn new(bugs: Bugs) -> Self {
-        Self { purses: BTreeMap::new(), bugs }
+        Self { bugs, ..Self::default() }
     }
 
     /// Declares a ceiling. Its bucket is empty: another worker may have been here under the same number.
@@ -106,13 +122,30 @@ impl Budget {
         self.purses.iter_mut().map(|(scope, purse)| (*scope, std::mem::take(&mut purse.wanted))).collect()
     }
 
-    /// From when on the tokens can be taken in all of the scopes.
-    pub(crate) fn ready_at(&mut self, now: Time, scopes: &[Scope], tokens: u32) -> Time {
+    /// From when on the tokens can be taken in all of the scopes. Who is told a later time has a turn, ahead of all
+    /// that ask after it, and should come then.
+    pub(crate) fn ready_at(&mut self, now: Time, router: RouterId, scopes: &[Scope], tokens: u32) -> Time {
+        let key = (router, scopes.first().copied());
+        let number = self.turns.remove(&key).map_or(self.turns_made, |turn| turn.number);
+        self.turns.retain(|_, turn| turn.comes.after(LATE) >= now);
+        let ready = self.tokens_at(now, number, scopes, tokens);
+        if ready > now {
+            self.turns_made += 1;
+            self.turns.insert(key, Turn { number, scopes: scopes.to_vec(), tokens, comes: ready });
+        }
+        ready
+    }
+
+    fn tokens_at(&mut self, now: Time, number: u64, scopes: &[Scope], tokens: u32) -> Time {
         let mut ready = now;
         for scope in scopes {
             let Some(purse) = self.purses.get_mut(scope) else { continue };
             purse.expire(now, self.bugs);
-            let at = purse.bucket.ready_at(now, tokens);
+            let is_ahead =
+                |turn: &&Turn| turn.number < number && turn.scopes.contains(scope) && !self.bugs.no_turns;
+            let ahead = self.turns.values().filter(is_ahead);
+            let ahead = ahead.fold(0u32, |sum, turn| sum.saturating_add(turn.tokens));
+            let at = purse.bucket.ready_at(now, tokens.saturating_add(ahead));
             if at > now {
                 purse.wanted = purse.wanted.saturating_add(1);
             }
@@ -240,13 +273,32 @@ mod tests {
         let share = Share { extra: Rate::per_second(10), ttl: Duration::from_secs(1) };
         budget.share(Time(500_000), Scope::Network, Time(0), share);
         budget.take(Time(600_000), &[Scope::Network], 4);
-        let ready = budget.ready_at(Time(1_000_000), &[Scope::Network], 4);
+        let one = RouterId(1);
+        let ready = budget.ready_at(Time(1_000_000), one, &[Scope::Network], 4);
         assert_eq!(ready, Time(1_000_000));
         budget.take(Time(1_000_000), &[Scope::Network], 4);
-        assert_eq!(budget.ready_at(Time(2_000_000), &[Scope::Network], 4), Time(2_000_000));
+        assert_eq!(budget.ready_at(Time(2_000_000), one, &[Scope::Network], 4), Time(2_000_000));
         budget.take(Time(2_000_000), &[Scope::Network], 4);
-        assert_eq!(budget.ready_at(Time(2_000_000), &[Scope::Network], 4), Time(2_400_000));
+        assert_eq!(budget.ready_at(Time(2_000_000), one, &[Scope::Network], 4), Time(2_400_000));
         assert_eq!(budget.report()[&Scope::Network], 13);
+    }
+
+    #[test]
+    fn who_asked_first_has_the_tokens_first() {
+        let mut budget = Budget::default();
+        budget.declare(Time(0), Scope::Network, &ceiling());
+        let scopes = [Scope::Network];
+        let (busy, modest) = (RouterId(1), RouterId(2));
+        assert_eq!(budget.ready_at(Time(0), busy, &scopes, 1), Time(100_000));
+        assert_eq!(budget.ready_at(Time(1), modest, &scopes, 1), Time(200_000));
+        assert_eq!(budget.ready_at(Time(100_000), busy, &scopes, 1), Time(100_000));
+        budget.take(Time(100_000), &scopes, 1);
+        // It asks at once for more, and may not have what comes next.
+        assert_eq!(budget.ready_at(Time(100_000), busy, &scopes, 1), Time(300_000));
+        assert_eq!(budget.ready_at(Time(200_000), modest, &scopes, 1), Time(200_000));
+        // Who does not come has lost its turn.
+        assert_eq!(budget.ready_at(Time(200_000), modest, &scopes, 2), Time(400_000));
+        assert_eq!(budget.ready_at(Time(420_001), modest, &scopes, 3), Time(420_001));
     }
 
     proptest! {

@@ -60,6 +60,8 @@ bugs! {
     answer_twice,
     /// A share that has expired goes on.
     keep_share,
+    /// Tokens that routers have in common are whoever's comes first.
+    no_turns,
     /// Commands of a plan after its first take no tokens.
     free_steps,
     /// A router is asked during maintenance.

@@ -66,6 +66,8 @@ pub struct RouterConfig {
     pub breaker_pause: Duration,
     /// For how long at most.
     pub breaker_pause_max: Duration,
+    /// A refused credential: whether it is still suspended is asked again after this time.
+    pub suspended_pause: Duration,
     /// What clients wait by default: the bound of waiting must be below it.
     pub deadline_default: Duration,
     /// Broken rules; none outside simulations.
@@ -189,6 +191,7 @@ impl Default for RouterConfig {
             breaker_failures: 3,
             breaker_pause: Duration::from_secs(2),
             breaker_pause_max: Duration::from_secs(60),
+            suspended_pause: Duration::from_secs(10),
             deadline_default: Duration::from_secs(60),
             bugs: Bugs::NONE,
         }

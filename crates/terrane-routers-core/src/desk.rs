@@ -52,7 +52,7 @@ pub enum DeskOutput {
     Forward {
         /// Who.
         worker: WorkerId,
-        /// Which epoch of the shard it is for; a worker that does not hold it refuses.
+        /// Which epoch of the shard it is for; a worker that does not hold it says so: [`Desk::not_held`].
         epoch: Epoch,
         /// What.
         ticket: Box<Ticket>,
@@ -99,6 +99,9 @@ struct Held {
 
 /// What the cores are given to answer in beyond the client's deadline, so that their word is heard.
 const GRACE: Duration = Duration::from_millis(250);
+
+/// Who is said to hold a shard and does not is asked again after this time.
+const NOT_HELD: Duration = Duration::from_millis(20);
 
 impl Desk {
     /// Without requests.
@@ -193,6 +196,15 @@ impl Desk {
             self.cancel(now, id);
             self.reply(Answer { id, epoch: Epoch(0), result: Err(AskError::AccessDenied) });
         }
+    }
+
+    /// The worker does not hold the shard under that epoch: it has not heard of its luck yet, or of its end.
+    pub fn not_held(&mut self, now: Time, id: RequestId) {
+        self.now = self.now.max(now);
+        let Some(open) = self.open.get_mut(&id) else { return };
+        self.timers.remove(&(open.resend_at, id));
+        open.resend_at = self.now.after(NOT_HELD);
+        self.timers.insert((open.resend_at, id));
     }
 
     /// So many bytes of answers wait for a client to take them (or no longer, if negative).

@@ -53,6 +53,8 @@ pub enum Input {
         /// How to go on.
         next: Translation,
     },
+    /// [`Output::Reap`] is done.
+    Reaped,
     /// The shard's lease is this worker's until then.
     Lease {
         /// On this worker's clock.
@@ -88,13 +90,18 @@ pub enum ReserveError {
 
 /// Why a session was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpenError {
-    /// What to tell.
-    pub why: Unreachable,
-    /// What became of the credential.
-    pub login: Login,
-    /// Whether nothing of it is left at the router for certain.
-    pub is_certain: bool,
+pub enum OpenError {
+    /// The lease was over when the login was to begin: nothing was sent.
+    NotTried,
+    /// It was tried.
+    Failed {
+        /// What to tell.
+        why: Unreachable,
+        /// What became of the credential.
+        login: Login,
+        /// Whether nothing of it is left at the router for certain.
+        is_certain: bool,
+    },
 }
 
 /// Why there is no output of a command.
@@ -140,14 +147,14 @@ pub enum Output {
         /// End of the lease.
         not_after: Time,
     },
-    /// A login has ended: [`crate::LoginRecord::end`].
+    /// A login has ended: [`crate::LoginRecord::end`], tried until it is done.
     LoggedIn {
         /// Of which session.
         session: SessionId,
         /// How.
         login: Login,
     },
-    /// The slot is free: [`crate::SlotBook::release`].
+    /// The slot is free: [`crate::SlotBook::release`], tried until it is done.
     Release {
         /// Which.
         session: SessionId,
@@ -179,6 +186,7 @@ pub enum Output {
     },
     /// Answer a request.
     Answer(Box<Answer>),
-    /// What earlier holders have reserved here is over: [`crate::SlotBook::reap`], [`crate::LoginRecord::reap`].
+    /// What earlier holders have reserved here is over: [`crate::SlotBook::reap`], [`crate::LoginRecord::reap`]; tell
+    /// [`Input::Reaped`]. Asked for again if that does not come.
     Reap,
 }

@@ -181,6 +181,7 @@ impl RouterCore {
             Input::Closed { session, is_certain } => self.closed(session, is_certain),
             Input::Replied { session, run, result } => self.replied(session, run, result),
             Input::Translated { run, next } => self.translated(run, next),
+            Input::Reaped => self.reap_at = None,
             Input::Lease { until } => self.lease_until = self.lease_until.max(until),
             Input::Order(order) => self.ordered(order),
             Input::Tick => {}

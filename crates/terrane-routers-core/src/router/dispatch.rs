@@ -100,7 +100,10 @@ impl RouterCore {
     fn take_tokens(&mut self, id: RunId, budget: &mut Budget) -> bool {
         let Some(run) = self.runs.get(&id) else { return false };
         let (now, tokens, scopes) = (self.now, run.cost.tokens(), self.command_scopes());
-        let ready = self.commands.ready_at(now, tokens).max(budget.ready_at(now, &scopes, tokens));
+        let mut ready = self.commands.ready_at(now, tokens);
+        if ready <= now {
+            ready = budget.ready_at(now, self.identity.router, &scopes, tokens);
+        }
         if ready > now {
             self.wake_at(ready);
             return false;
@@ -130,12 +133,7 @@ impl RouterCore {
         {
             (shared.waiting, shared.running) = (None, Some(id));
         }
-        if let Some(client) = self.clients.get_mut(&payer.client) {
-            client.bucket.take(self.now, tokens);
-        }
-        if let Some(bucket) = self.kinds.get_mut(&run.key.kind) {
-            bucket.take(self.now, tokens);
-        }
+        run.payer = Some(payer.client);
         self.send(id);
     }
 
@@ -144,7 +142,14 @@ impl RouterCore {
         let not_after = self.not_after();
         let Some(run) = self.runs.get_mut(&id) else { return };
         let Phase::Ready { session, command } = &run.phase else { return };
-        let (session, command) = (*session, Arc::clone(command));
+        let (session, command, tokens) = (*session, Arc::clone(command), run.cost.tokens());
+        // Further commands of a plan do not wait for these: the client's next does, until they are paid for.
+        if let Some(client) = run.payer.and_then(|payer| self.clients.get_mut(&payer)) {
+            client.bucket.take(self.now, tokens);
+        }
+        if let Some(bucket) = self.kinds.get_mut(&run.key.kind) {
+            bucket.take(self.now, tokens);
+        }
         run.first_sent.get_or_insert(self.now);
         run.phase = Phase::Sent { session, command: Arc::clone(&command), at: self.now };
         self.set_stage(session, Stage::Busy(id));

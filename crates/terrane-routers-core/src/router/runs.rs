@@ -19,6 +19,8 @@ pub(super) struct Run {
     pub(super) waiters: BTreeMap<RequestId, Waiter>,
     /// Lines of the waiters, with how many of them are in each; the run stands in these lines while it waits.
     pub(super) lines: BTreeMap<LineKey, usize>,
+    /// Whose turn it was: further commands are on that client's account.
+    pub(super) payer: Option<ClientId>,
     pub(super) phase: Phase,
     pub(super) replies: Vec<Reply>,
     pub(super) since: Time,
@@ -74,6 +76,7 @@ impl Run {
             cost: request.cost,
             waiters: BTreeMap::new(),
             lines: BTreeMap::new(),
+            payer: None,
             phase: Phase::Waiting,
             replies: Vec::new(),
             since: now,

@@ -12,9 +12,6 @@ use crate::{RunId, SessionId, Time};
 /// A slot was not to be had, or a login failed: not again before.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// A credential was refused: whether it is still suspended is asked after this time.
-const SUSPENDED: Duration = Duration::from_secs(10);
-
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) stage: Stage,
@@ -77,8 +74,10 @@ impl RouterCore {
             return;
         }
         let (now, scopes) = (self.now, [Scope::Logins, Scope::RealmLogins(self.identity.realm)]);
-        let ready =
-            self.logins.ready_at(now, 1).max(budget.ready_at(now, &scopes, 1)).max(self.reserve_after);
+        let mut ready = self.logins.ready_at(now, 1).max(self.reserve_after);
+        if ready <= now {
+            ready = budget.ready_at(now, self.identity.router, &scopes, 1);
+        }
         if ready > now {
             return self.wake_at(ready);
         }
@@ -124,11 +123,11 @@ impl RouterCore {
     fn suspend(&mut self) {
         self.counters.suspended += 1;
         if !self.config.bugs.retry_refused {
-            self.suspended_until = self.now.after(SUSPENDED);
+            self.suspended_until = self.now.after(self.config.suspended_pause);
         }
         if !self.has_session() {
             let why = Unreachable::CredentialSuspended;
-            self.fail_waiting(&AskError::RouterUnreachable { why, retry_after: SUSPENDED });
+            self.fail_waiting(&AskError::RouterUnreachable { why, retry_after: self.config.suspended_pause });
         }
     }
 
@@ -137,18 +136,22 @@ impl RouterCore {
         if !matches!(stage, Stage::Opening | Stage::Unwanted) {
             return;
         }
-        let login = result.map_or_else(|error| error.login, |()| Login::Taken);
+        let login = match result {
+            Ok(()) => Login::Taken,
+            Err(OpenError::NotTried) => Login::Untried,
+            Err(OpenError::Failed { login, .. }) => login,
+        };
         self.out.push_back(Output::LoggedIn { session: id, login });
         match result {
             Ok(()) if stage == Stage::Unwanted || !self.may_write() => self.close(id),
             Ok(()) => self.set_stage(id, Stage::Idle),
-            Err(error) => {
-                self.ended(id, error.is_certain);
+            Err(OpenError::NotTried) => self.release(id),
+            Err(OpenError::Failed { why, login, is_certain }) => {
+                self.ended(id, is_certain);
                 self.reserve_after = self.now.after(RETRY);
-                if error.login == Login::Refused {
-                    self.suspend();
-                } else if error.login != Login::Untried || error.why != Unreachable::Tripped {
-                    self.has_failed(error.why);
+                match login {
+                    Login::Refused => self.suspend(),
+                    Login::Untried | Login::Taken | Login::Unknown => self.has_failed(why),
                 }
             }
         }

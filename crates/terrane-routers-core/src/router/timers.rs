@@ -21,7 +21,7 @@ impl RouterCore {
             self.time_out_session(id, stage, since);
         }
         if self.reap_at.is_some_and(|at| at <= self.now) && self.may_write() {
-            self.reap_at = None;
+            self.reap_at = Some(self.now.after(self.config.device_idle));
             self.out.push_back(Output::Reap);
         }
         self.wake_at(self.reap_at.unwrap_or(Time::NEVER));

@@ -160,7 +160,7 @@ impl Bed {
                         assert!(self.sessions.len() <= usize::from(self.config.sessions_max));
                         Ok(())
                     }
-                    login => Err(OpenError { why: Unreachable::Refused, login, is_certain: true }),
+                    login => Err(OpenError::Failed { why: Unreachable::Refused, login, is_certain: true }),
                 };
                 self.core.handle(self.now, Input::Opened { session, result });
             }
@@ -192,7 +192,10 @@ impl Bed {
                 let before = self.answers.insert(answer.id, answer.result);
                 assert!(before.is_none(), "{:?} was answered twice", answer.id);
             }
-            Output::Reap => self.book.reap(IDENTITY.epoch),
+            Output::Reap => {
+                self.book.reap(IDENTITY.epoch);
+                self.core.handle(self.now, Input::Reaped);
+            }
         }
     }
 
