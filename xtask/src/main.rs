@@ -1,10 +1,11 @@
-//! Tasks around the workspace: `cargo xtask tidy | test | codegen | soak | bench | s3-tests`.
+//! Tasks around the workspace: `cargo xtask tidy | test | codegen | soak | bench | s3-tests | moto`.
 //!
 //! Each command does everything that it needs on a fresh machine: what is missing is installed into
 //! `target/venv` (Python packages) or, as root, by the system's package manager.
 
 mod bench;
 mod codegen;
+mod moto;
 mod s3_tests;
 mod server;
 mod sh;
@@ -47,6 +48,12 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Run moto's own tests of EC2 volumes; what fails must be explained in docs/moto.md.
+    Moto {
+        /// Test the release build.
+        #[arg(long)]
+        release: bool,
+    },
     /// Run the conformance suite in a clone of ceph/s3-tests.
     S3Tests {
         /// The clone.
@@ -60,7 +67,7 @@ enum Task {
     },
     /// Run tens of thousands of simulated histories, or fuzz every decoder.
     Soak {
-        /// A world of the simulator (`terrane-sim list` names them), or `fuzz`.
+        /// A world of the simulator (`terrane-sim list` names them), `volumes`, `volume-faults` or `fuzz`.
         name: String,
         #[command(flatten)]
         length: soak::Length,
@@ -73,6 +80,7 @@ fn main() -> ExitCode {
         Task::Test { args } => test::run(&args),
         Task::Bench { name, scale } => bench::run(&name, &scale),
         Task::Codegen { check } => codegen::run(check),
+        Task::Moto { release } => moto::run(release),
         Task::S3Tests { dir, filter, release } => s3_tests::run(&dir, filter.as_deref(), release),
         Task::Soak { name, length } => soak::run(&name, &length),
     };

@@ -66,12 +66,17 @@ pub(crate) struct Terrane {
 impl Terrane {
     /// Starts it on what `data` holds and waits until it says that it is ready.
     pub(crate) fn start(binary: &Path, data: &Path) -> Result<Self> {
+        Self::start_with(binary, data, &[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn start_with(binary: &Path, data: &Path, args: &[&str]) -> Result<Self> {
         let endpoints = data.join("run/endpoints.json");
         // Left by the last run, if there was one.
         drop(fs::remove_file(&endpoints));
         let log = data.with_extension("log");
         let mut command = Command::new(binary);
-        command.args(["up", "--ports", "auto", "--data-dir"]).arg(data);
+        command.args(["up", "--ports", "auto", "--data-dir"]).arg(data).args(args);
         let mut process = Process::start(&mut command, &log)?;
         let began = Instant::now();
         while !endpoints.exists() {

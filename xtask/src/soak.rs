@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use anyhow::{Result, ensure};
 
-use crate::sh;
+use crate::{sh, tools};
 
 /// How long, how much.
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,12 @@ pub(crate) struct Length {
     /// Seconds per target (fuzzing).
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// How often each fault befalls each part (volume-faults).
+    #[arg(long, default_value_t = 50)]
+    rounds: u64,
+    /// How long a frozen part stands still, in seconds (volume-faults).
+    #[arg(long, default_value_t = 30)]
+    freeze: u64,
 }
 
 /// Names for all worlds that a service rests on.
@@ -35,6 +41,7 @@ pub(crate) fn run(name: &str, length: &Length) -> Result<()> {
         let started = Instant::now();
         let what = match name {
             "fuzz" => fuzz(length)?,
+            "volume-faults" => volume_faults(length)?,
             "volumes" => format!("{}; {}", search_volumes()?, simulate("block", length, 100_000)?),
             world => simulate(world, length, 50_000)?,
         };
@@ -76,6 +83,20 @@ fn search_volumes() -> Result<String> {
             .env("TERRANE_SEARCH_STATES", states),
     )?;
     Ok(format!("searches of {states} states each"))
+}
+
+/// The black-box tests in which every part of an installation is killed, frozen and cut off, for longer.
+fn volume_faults(length: &Length) -> Result<String> {
+    tools::ensure_for_tests()?;
+    let (rounds, freeze) = (length.rounds.to_string(), length.freeze.to_string());
+    sh::run(
+        sh::cargo()
+            .args(["test", "--release", "--locked", "--package", "terrane", "--test", "volumes", "faults::"])
+            .args(["--", "--test-threads=1", "--nocapture"])
+            .env("TERRANE_FAULT_ROUNDS", &rounds)
+            .env("TERRANE_FREEZE_SECONDS", &freeze),
+    )?;
+    Ok(format!("{rounds} rounds of each fault and part, {freeze} s frozen"))
 }
 
 /// What makes rustc count the edges that an input takes. These are what cargo-fuzz passes, without its sanitizer,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::installation::Installation;
+use crate::installation::{Installation, answer};
 use crate::network::Network;
 use crate::process::{Process, succeed};
 use crate::wait_until;
@@ -165,6 +166,9 @@ impl Cluster {
         ensure!(!self.processes.contains_key(&member), "{member:?} is running");
         let data = self.data(member);
         fs::create_dir_all(&data)?;
+        if matches!(member, Member::Manager(1..)) {
+            self.hand_over_secrets(&data)?;
+        }
         let log = self.dir.path().join(format!("{}.log", member.name()));
         let before = fs::metadata(&log).map_or(0, |file| file.len());
         let mut process = Process::start(&mut self.command(member)?, &log)?;
@@ -182,6 +186,21 @@ impl Cluster {
             std::thread::sleep(Duration::from_millis(10));
         }
         self.processes.insert(member, process);
+        Ok(())
+    }
+
+    /// What an operator copies from the first manager to another one: the key that wraps the store's secrets, and, for
+    /// the command line, the root account's key.
+    fn hand_over_secrets(&self, to: &Path) -> Result<()> {
+        let from = self.data(Member::Manager(0));
+        for file in ["keys/master.key", "run/credentials"] {
+            let target = to.join(file);
+            for dir in target.ancestors().skip(1).take_while(|dir| *dir != self.dir.path()) {
+                fs::create_dir_all(dir)?;
+                fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+            }
+            fs::copy(from.join(file), &target).with_context(|| format!("{file} of the first manager"))?;
+        }
         Ok(())
     }
 
@@ -391,7 +410,7 @@ impl Installation for Cluster {
     /// At the first manager that runs.
     fn cli(&self, args: &[&str]) -> Result<Value> {
         let text = self.cli_text(&[args, &["--output", "json"]].concat())?;
-        serde_json::from_str(&text).with_context(|| format!("{args:?} did not print JSON: {text}"))
+        answer(args, &text)
     }
 }
 

@@ -81,3 +81,11 @@ pub trait Installation {
         waited.with_context(|| format!("at last it was {last}"))
     }
 }
+
+/// What a command printed, as JSON; null if it had nothing to say.
+pub(crate) fn answer(args: &[&str], text: &str) -> Result<Value> {
+    if text.trim().is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(text).with_context(|| format!("{args:?} did not print JSON: {text}"))
+}

@@ -84,17 +84,18 @@ impl Probe {
         gaps.collect()
     }
 
-    /// Waits until something that was sent after `moment` is answered; returns the longest time without an answer
-    /// since then.
+    /// Waits until something is answered that is sent from now on; returns the longest time without an answer since
+    /// `moment`.
     ///
     /// # Errors
     /// The probe has failed, or there is no answer in time.
     pub fn longest_gap_since(&mut self, moment: f64, within: Duration) -> Result<Duration> {
+        let asked = now();
         crate::wait_until("an answer to the probe", within, || {
             self.check()?;
             let last =
                 self.text()?.lines().rev().find_map(|line| line.strip_prefix("at ").map(str::to_owned));
-            Ok(last.and_then(|at| at.parse::<f64>().ok()).is_some_and(|at| at > moment))
+            Ok(last.and_then(|at| at.parse::<f64>().ok()).is_some_and(|at| at > asked))
         })?;
         let since = |gap: &Gap| gap.to - gap.from.max(moment);
         let longest = self.gaps()?.iter().filter(|gap| gap.to > moment).map(since).fold(0.0, f64::max);

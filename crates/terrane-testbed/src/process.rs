@@ -46,12 +46,25 @@ impl Process {
         Ok(())
     }
 
-    /// Stops the whole process where it is. It neither notices nor answers anything until [`Self::thaw`].
+    /// Stops the whole process where it is. When this returns, none of its threads runs, until [`Self::thaw`].
     ///
     /// # Errors
-    /// It cannot be signalled.
+    /// It cannot be signalled, or does not stop.
     pub fn freeze(&self) -> Result<()> {
-        self.signal(Signal::SIGSTOP)
+        self.signal(Signal::SIGSTOP)?;
+        // On a busy machine some threads go on until another one has taken the signal.
+        let tasks = format!("/proc/{}/task", self.pid());
+        crate::wait_until("all threads have stopped", crate::PATIENCE, || {
+            for task in std::fs::read_dir(&tasks)? {
+                let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+                // The state follows the name, which is in parentheses and may contain any.
+                if !stat.rsplit(") ").next().unwrap_or_default().starts_with('T') {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .map(drop)
     }
 
     /// Lets it go on.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::cluster::{PATIENCE, aws_environment};
-use crate::installation::Installation;
+use crate::installation::{Installation, answer};
 use crate::process::{Process, succeed};
 
 /// A running `terrane up`.
@@ -111,6 +111,6 @@ impl Installation for Up {
     fn cli(&self, args: &[&str]) -> Result<Value> {
         let mut command = Command::new(&self.binary);
         let text = succeed(command.args(args).args(["--output", "json", "--data-dir"]).arg(self.data()))?;
-        serde_json::from_str(&text).with_context(|| format!("{args:?} did not print JSON: {text}"))
+        answer(args, &text)
     }
 }
