@@ -55,7 +55,7 @@ enum Command {
     /// Run everything in one process on embedded storage.
     Up(process::UpArgs),
     /// Run some roles of an installation.
-    Serve(process::ServeArgs),
+    Serve(Box<process::ServeArgs>),
     /// What runs and how it is.
     Status,
     /// Buckets, and how their writes are applied.
@@ -125,7 +125,7 @@ async fn command(cli: Cli) -> anyhow::Result<()> {
     let connect = &cli.connect;
     match cli.command {
         Command::Up(args) => process::up(connect.data_dir_or_default(), args).await,
-        Command::Serve(args) => process::serve(connect.data_dir_or_default(), args).await,
+        Command::Serve(args) => process::serve(connect.data_dir_or_default(), *args).await,
         Command::Status => status::run(&connect.client()?, &out).await,
         Command::Bucket(verb) => bucket::run(&connect.client()?, &out, verb).await,
         Command::Queue(verb) => queue::run(&connect.client()?, &out, verb).await,

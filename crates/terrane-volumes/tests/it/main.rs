@@ -1,4 +1,5 @@
 //! A manager with real sockets, and pretended servers and machines at the other end.
+#![allow(clippy::unwrap_used, reason = "helpers of tests; a panic is a failed test")]
 
 mod peers;
 

@@ -707,7 +707,7 @@ impl Fleet {
         match (what, volume) {
             (0 | 1, _) if self.volumes.len() < 4 => {
                 // A zone may be down.
-                let _ = self.create(if which % 2 == 0 { "a" } else { "b" }).await;
+                let _ = self.create(if which.is_multiple_of(2) { "a" } else { "b" }).await;
             }
             (2, _) => self.kill(id),
             (3, _) => self.start(id),
@@ -715,12 +715,12 @@ impl Fleet {
             (5, _) => self.thaw(id),
             (6, _) => self.disconnect(id),
             (7, _) => self.new_manager(true).await,
-            (8, _) => self.drain(id, which % 2 == 0).await,
+            (8, _) => self.drain(id, which.is_multiple_of(2)).await,
             (9, _) => self.fail_jobs = 3,
             (10, Some(volume)) => {
                 // Which of them is possible depends.
                 if self.attach(&volume).await.is_err() {
-                    let _ = self.detach(&volume, which % 2 == 0).await;
+                    let _ = self.detach(&volume, which.is_multiple_of(2)).await;
                 }
             }
             (11, Some(volume)) if self.manager.delete_volume(&self.caller, &volume).await.is_ok() => {
