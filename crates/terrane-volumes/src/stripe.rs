@@ -95,7 +95,9 @@ fn repair(row: &StripeRow, record: &Record, facts: &Facts) -> Option<Record> {
         now.is_some_and(|incarnation| record.now.is_in_sync(*copy, incarnation))
     };
     let mut kept: Vec<CopyId> = staying(record, facts).filter(|copy| lives(&alive, copy)).collect();
-    if record.active && kept.len() >= row.wanted as usize {
+    // Active or not: those who are let go in one generation would else be back in the next, before that one is active,
+    // for ever.
+    if kept.len() >= row.wanted as usize {
         // The primary, and those that have been in sync for longest.
         let since = |copy: &CopyId| record.now.in_sync.get(copy).map(|member| member.since);
         kept.sort_by_key(|copy| (*copy != record.now.primary, since(copy), *copy));

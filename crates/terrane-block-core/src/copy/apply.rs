@@ -144,11 +144,16 @@ impl<P: Payload> State<P> {
         missing
     }
 
-    /// The log has all of it, and no retirement under way takes any of it.
+    /// The log has all of it, and no retirement under way takes any of it: also not one with another entry behind it,
+    /// since a crash may come between the two.
     fn is_logged(&self, extent: Extent, source: Source) -> bool {
         let range = log_of(extent, &self.settings);
+        let retires = |update: &Update| match update {
+            Update::Retire { extents, .. } => extents.overlaps(range.clone()),
+            Update::Enter(_) | Update::Adopt(_) => false,
+        };
         self.unlogged(source)
-            || self.durable.log.contains_range(range.clone()) && self.missing_in_log(range).is_empty()
+            || self.durable.log.contains_range(range.clone()) && !self.volatile.persisting.iter().any(retires)
     }
 
     fn enter_bitmaps(&mut self, extent: Extent) {

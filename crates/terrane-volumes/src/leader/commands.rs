@@ -93,5 +93,11 @@ impl Leader {
                 }
             }
         }
+        // Deleted, but the store did not take it: a copy that is not there is deleted once more.
+        let doomed = self.servers.iter().filter(|(_, server)| !server.doomed.is_empty());
+        let servers: Vec<ServerId> = doomed.map(|(id, _)| *id).collect();
+        for server in servers {
+            self.command_server(server, now);
+        }
     }
 }

@@ -16,6 +16,8 @@ use crate::stripe::{Facts, advance, wants_copy};
 
 /// A server that is dead for so long does not make the copy that a new volume waits for.
 const MAKE_WITHIN: Millis = 2000;
+/// Between two placings of one stripe, whatever becomes of the first: no mistake in judging may go round and round.
+const PLACE_PAUSE: Millis = 100;
 /// After no place was found: before looking again.
 const PLACE_AGAIN: Millis = 5000;
 /// Complaints with a longer pause between them are separate ones.
@@ -212,10 +214,13 @@ impl Leader {
         }
         let why = wants_copy(&stripe.row, &facts).filter(|_| now >= stripe.place_after);
         if let Some(why) = why {
-            let without = stripe.avoid.iter().copied().collect();
+            // The store may not have heard yet who is dead. A copy there would be given up at once, and again.
+            let dead = self.servers.keys().filter(|server| self.live.belief(**server) == Belief::Dead);
+            let without = stripe.avoid.iter().chain(dead).copied().collect();
             let job = self.run(Job::Place { stripe: id, without, why }, Purpose::Place(id));
             if let Some(stripe) = self.stripes.get_mut(&id) {
                 stripe.busy = Some(job);
+                stripe.place_after = now + PLACE_PAUSE;
             }
         }
     }

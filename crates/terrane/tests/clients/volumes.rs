@@ -93,7 +93,7 @@ fn what_is_not_allowed_or_not_offered() {
                 "--device",
                 "/dev/sdf",
             ],
-            "InvalidVolume.NotFound",
+            "InvalidInstanceID.NotFound",
         ),
         (&["delete-snapshot", "--snapshot-id", "snap-0123456789abcdef0"], "InvalidSnapshot.NotFound"),
     ] {

@@ -21,7 +21,7 @@ fn every_noun_answers_in_json() {
     assert_eq!(server.json(&["bucket", "list"]), json!([]));
 
     let status = server.json(&["status"]);
-    assert_eq!(status["roles"], json!(["api", "manager", "objects"]));
+    assert_eq!(status["roles"], json!(["api", "manager", "objects", "block", "node"]));
     assert_eq!(server.json(&["account", "whoami"])["arn"], "arn:aws:iam::000000000001:root");
 
     let account = server.json(&["account", "create", "lab"])["id"].as_str().unwrap().to_owned();
