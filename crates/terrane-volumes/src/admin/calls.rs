@@ -1,10 +1,10 @@
 //! The calls behind `terrane volume show`, `terrane server …` and `terrane store rebuild-volumes`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use terrane_block_core::CopyId;
-use terrane_block_wire::control::{ServerId, StripeId};
+use terrane_block_wire::control::{CopyReport, ServerId, StripeId};
 use terrane_ec2::service::ServiceError;
 use terrane_types::{AccountId, VolumeId};
 
@@ -164,14 +164,21 @@ impl Manager {
                     server.copies.values().map(move |heard| (id, heard.report.clone())).collect::<Vec<_>>()
                 };
                 let servers = leader.servers.values().filter(|server| server.is_connected()).count();
-                Some((servers, leader.servers.iter().flat_map(reports).collect::<rebuild::Reports>()))
+                let reports: rebuild::Reports = leader.servers.iter().flat_map(reports).collect();
+                // What copies of a known volume said of their records may be old by now, and does not matter.
+                let is_known = |report: &CopyReport| leader.ids.contains_key(&report.identity.volume);
+                let (known, unknown): (rebuild::Reports, _) =
+                    reports.into_iter().partition(|(_, report)| is_known(report));
+                let known: BTreeSet<VolumeId> =
+                    known.into_iter().map(|(_, report)| report.identity.volume).collect();
+                Some((servers, known.len(), unknown))
             })
             .await?;
-        let (servers, reports) = heard.ok_or_else(|| {
+        let (servers, known, reports) = heard.ok_or_else(|| {
             ServiceError::Unavailable("another manager is in office: ask that one".to_owned())
         })?;
         let (plans, failed) = rebuild::plan(&reports);
-        let mut report = RebuildReport { servers, failed, ..RebuildReport::default() };
+        let mut report = RebuildReport { servers, known, failed, ..RebuildReport::default() };
         let (copies, now) = (self.config().copies, Timestamp::now());
         for plan in &plans {
             let made = self
