@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::request::Command;
@@ -141,20 +141,7 @@ impl Export for Client {
     }
 
     async fn read(&self, offset: u64, len: u32) -> Result<Bytes, NbdError> {
-        let mut pieces = self.read_pieces(offset, len).await?;
-        if let [Piece::Data(_)] = pieces[..]
-            && let Some(Piece::Data(data)) = pieces.pop()
-        {
-            return Ok(data);
-        }
-        let mut bytes = BytesMut::with_capacity(len as usize);
-        for piece in pieces {
-            match piece {
-                Piece::Data(data) => bytes.extend_from_slice(&data),
-                Piece::Zeroes(zeroes) => bytes.resize(bytes.len() + zeroes as usize, 0),
-            }
-        }
-        Ok(bytes.freeze())
+        Ok(Piece::join(self.read_pieces(offset, len).await?))
     }
 
     async fn read_pieces(&self, offset: u64, len: u32) -> Result<Vec<Piece>, NbdError> {

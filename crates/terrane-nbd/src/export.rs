@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::NbdError;
 
@@ -83,6 +83,26 @@ pub enum Piece {
     Data(Bytes),
     /// So many zeros, at least one, that need not be sent.
     Zeroes(u32),
+}
+
+impl Piece {
+    /// What the pieces are together. A single piece of data is not copied.
+    #[must_use]
+    pub fn join(mut pieces: Vec<Self>) -> Bytes {
+        if let [Self::Data(_)] = pieces[..]
+            && let Some(Self::Data(data)) = pieces.pop()
+        {
+            return data;
+        }
+        let mut bytes = BytesMut::new();
+        for piece in pieces {
+            match piece {
+                Self::Data(data) => bytes.extend_from_slice(&data),
+                Self::Zeroes(zeroes) => bytes.resize(bytes.len() + zeroes as usize, 0),
+            }
+        }
+        bytes.freeze()
+    }
 }
 
 /// Whether blocks are allocated and known to be zero (`base:allocation`).

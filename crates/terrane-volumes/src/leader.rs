@@ -14,9 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use terrane_block_core::CopyId;
 use terrane_block_core::manager::{Alive, Request};
-use terrane_block_wire::control::{
-    Command, CopyReport, FromManager, PoolReport, ServerId, StripeId, ToManager,
-};
+use terrane_block_wire::control::{Command, CopyReport, FromManager, ServerId, StripeId, ToManager};
 use terrane_types::{AccountId, InstanceId, VolumeId};
 
 use crate::Timing;
@@ -463,11 +461,6 @@ impl Leader {
     fn grant_ms(&self) -> Millis {
         millis(self.timing.grant())
     }
-}
-
-/// Pools that changed so much that placement should know.
-fn is_worth_telling(pools: &[PoolReport]) -> bool {
-    !pools.is_empty()
 }
 
 #[cfg(test)]

@@ -227,6 +227,3 @@ async fn zone_of(tx: &Tx, stripe: &StripePlan) -> terrane_store::Result<Zone> {
     }
     Err(terrane_store::StoreError::Usage("a server that reported is not registered"))
 }
-
-#[cfg(test)]
-mod tests;

@@ -275,20 +275,7 @@ impl Export for Volume {
     }
 
     async fn read(&self, offset: u64, len: u32) -> Result<Bytes, NbdError> {
-        let mut pieces = self.read_pieces(offset, len).await?;
-        if let [Piece::Data(_)] = pieces[..]
-            && let Some(Piece::Data(data)) = pieces.pop()
-        {
-            return Ok(data);
-        }
-        let mut bytes = BytesMut::with_capacity(len as usize);
-        for piece in pieces {
-            match piece {
-                Piece::Data(data) => bytes.extend_from_slice(&data),
-                Piece::Zeroes(zeroes) => bytes.resize(bytes.len() + zeroes as usize, 0),
-            }
-        }
-        Ok(bytes.freeze())
+        Ok(Piece::join(self.read_pieces(offset, len).await?))
     }
 
     async fn read_pieces(&self, offset: u64, len: u32) -> Result<Vec<Piece>, NbdError> {

@@ -56,7 +56,7 @@ impl Leader {
             _ if is_new => self.reject(session, "no hello"),
             (ToManager::Heartbeat { seq, pools }, server) => {
                 self.send(session, FromManager::HeartbeatAck { seq });
-                if let Some(server) = server.filter(|_| super::is_worth_telling(&pools)) {
+                if let Some(server) = server.filter(|_| !pools.is_empty()) {
                     self.run(Job::Pools { server, pools }, Purpose::Other);
                 }
             }
