@@ -21,7 +21,7 @@ use crate::request::Command;
 use crate::{Export, ExportInfo, Extent, NbdError, Piece, ZeroOptions};
 pub use replies::{ReplyError, decode_all};
 use session::{Answer, Shared};
-pub use target::{ClientTls, Target, TargetError};
+pub use target::{ClientTls, Target, TargetError, unix_uri};
 
 /// Requests that are not answered.
 const REQUESTS_MAX: usize = 256;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use terrane_block_core::AttachmentEpoch;
 use terrane_block_wire::control::{AttachmentOrder, AttachmentProgress, StripeView};
+use terrane_nbd::client::unix_uri;
 use terrane_nbd::{Export, ExportTable, SecretName};
 use terrane_types::VolumeId;
 
@@ -169,12 +170,7 @@ impl Attachments {
             None => return,
             Some(volume) if volume.has_ended() => AttachmentProgress::Ended,
             Some(_) if order.detaching => return,
-            Some(_) => {
-                let socket = self.socket.display();
-                AttachmentProgress::Serving {
-                    nbd_url: format!("nbd+unix:///{}?socket={socket}", order.secret),
-                }
-            }
+            Some(_) => AttachmentProgress::Serving { nbd_url: unix_uri(&order.secret, &self.socket) },
         };
         self.site.outbox.progress(order.volume.clone(), order.epoch, progress);
     }

@@ -31,6 +31,8 @@ pub struct NodeConfig {
     pub nbd_listen: Option<SocketAddr>,
     /// Certificates of the NBD server over TCP; clients must show one.
     pub nbd_tls: Option<TlsFiles>,
+    /// Bytes of blocks that are kept in memory, of all volumes together. 0: none.
+    pub cache: u64,
 }
 
 /// Why a node manager does not start.

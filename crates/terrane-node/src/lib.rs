@@ -8,6 +8,7 @@
 //! Everything of one [`NodeManager`] runs on one thread of its own.
 
 mod attachments;
+mod cache;
 mod config;
 mod control;
 mod identity;

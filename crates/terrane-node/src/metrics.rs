@@ -34,6 +34,12 @@ pub struct NodeMetrics {
     pub(crate) suspects: Counter,
     /// Writes of parts of blocks, which read first.
     pub(crate) partial_writes: Counter,
+    /// Reads answered from memory.
+    pub(crate) cache_hits: Counter,
+    /// Reads that were not, although something is kept in memory.
+    pub(crate) cache_misses: Counter,
+    /// Bytes of blocks that are kept in memory.
+    pub(crate) cache_bytes: Gauge,
     /// Volumes served.
     pub(crate) volumes: Gauge,
     /// NBD connections that use one.
@@ -60,6 +66,9 @@ impl NodeMetrics {
             reconnects: Counter::default(),
             suspects: Counter::default(),
             partial_writes: Counter::default(),
+            cache_hits: Counter::default(),
+            cache_misses: Counter::default(),
+            cache_bytes: Gauge::default(),
             volumes: Gauge::default(),
             clients: Gauge::default(),
             manager_connected: Gauge::default(),
@@ -75,6 +84,9 @@ impl NodeMetrics {
         r.register("reconnects", "Sessions begun after the first one", metrics.reconnects.clone());
         r.register("suspects", "Primaries reported as silent", metrics.suspects.clone());
         r.register("partial_writes", "Writes of parts of blocks", metrics.partial_writes.clone());
+        r.register("cache_hits", "Reads answered from memory", metrics.cache_hits.clone());
+        r.register("cache_misses", "Reads that memory had no answer to", metrics.cache_misses.clone());
+        r.register("cache_bytes", "Bytes of blocks kept in memory", metrics.cache_bytes.clone());
         r.register("volumes", "Volumes served", metrics.volumes.clone());
         r.register("clients", "NBD connections that use a volume", metrics.clients.clone());
         r.register("manager_connected", "Whether the manager is heard", metrics.manager_connected.clone());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use terrane_nbd::{ExportTable, Listener, Server, ServerConfig, Tls};
 use terrane_types::InstanceId;
 use tokio::runtime::{Builder, Handle};
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::attachments::Attachments;
+use crate::cache::Store;
 use crate::control::Control;
 use crate::outbox::Outbox;
 use crate::volume::Site;
@@ -143,14 +145,19 @@ impl Node {
         if let Some(address) = config.nbd_listen {
             listeners.push(server.listen_tcp(address).await?);
         }
+        let cache = Store::new(config.cache, metrics.cache_bytes.clone());
+        let cache = (config.cache > 0).then(|| Arc::new(Mutex::new(cache)));
         let site = Arc::new(Site {
             runtime: Handle::current(),
             started: Instant::now(),
             credentials: config.credentials.clone(),
             outbox: Outbox::default(),
             metrics,
+            cache,
         });
-        let attachments = Arc::new(Attachments::new(site.clone(), exports, config.nbd_socket.clone()));
+        // Clients have other working directories.
+        let socket = std::path::absolute(&config.nbd_socket).map_err(NodeError::Thread)?;
+        let attachments = Arc::new(Attachments::new(site.clone(), exports, socket));
         let control = Control {
             config,
             instance,

@@ -150,6 +150,11 @@ impl Stripe {
         }
     }
 
+    /// The session, with whom, and whether it is open.
+    pub(crate) fn session(&self) -> (Option<(SessionId, CopyId)>, bool) {
+        (self.client.session, self.client.open)
+    }
+
     /// Hands a message of the core to the session's connection. Without one it is lost, as on a broken one.
     pub(crate) fn send(&mut self, to: CopyId, message: ToPrimary<Bytes>) {
         let Some(link) = self.link.as_ref().filter(|link| link.to == to) else { return };

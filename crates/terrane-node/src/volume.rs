@@ -1,5 +1,6 @@
 //! An attached volume: its stripes, the requests under way, and who uses it.
 
+mod cached;
 mod export;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::{Cached, Store};
 use crate::layout::{Layout, LayoutError};
 use crate::link::{self, Opening};
 use crate::metrics::{NodeMetrics, observe};
@@ -43,6 +45,8 @@ pub(crate) struct Site {
     pub(crate) credentials: Credentials,
     pub(crate) outbox: Outbox,
     pub(crate) metrics: NodeMetrics,
+    /// Blocks of all volumes that are kept in memory, if any are.
+    pub(crate) cache: Option<Arc<Mutex<Store>>>,
 }
 
 /// A volume as long as one attachment lasts.
@@ -61,6 +65,8 @@ pub(crate) struct Volume {
     gone: CancellationToken,
     /// A client has come or gone.
     clients_changed: Notify,
+    /// A primary has answered whether a session is valid.
+    confirmed: Notify,
 }
 
 #[derive(Debug)]
@@ -68,6 +74,8 @@ struct State {
     stripes: Vec<Stripe>,
     slots: Slots,
     turns: Turns,
+    /// What is kept in memory; nothing if that is not wanted.
+    cached: Option<Cached>,
     /// NBD connections.
     clients: usize,
     ended: bool,
@@ -81,6 +89,7 @@ impl Volume {
         // sessions than milliseconds.
         let last = SessionId(site.started.elapsed().as_millis() as u64);
         let stripes = order.stripes.iter().map(|id| Stripe::new(*id, order, last)).collect();
+        let cached = site.cache.clone().map(|store| Cached::new(store, order.stripes.len()));
         site.metrics.volumes.inc();
         Ok(Arc::new_cyclic(|me| Self {
             id: order.volume.clone(),
@@ -94,12 +103,14 @@ impl Volume {
                 stripes,
                 slots: Slots::default(),
                 turns: Turns::default(),
+                cached,
                 clients: 0,
                 ended: false,
             }),
             room: Semaphore::new(CONTENT_BLOCKS_MAX),
             gone: CancellationToken::new(),
             clients_changed: Notify::new(),
+            confirmed: Notify::new(),
         }))
     }
 
@@ -125,7 +136,11 @@ impl Volume {
 
     /// Takes over the volume's present size; new connections see it.
     pub(crate) fn resize(&self, size: u64) {
-        self.size.store(size, Ordering::Release);
+        if self.size.swap(size, Ordering::AcqRel) != size
+            && let Some(cached) = &mut self.state.lock().cached
+        {
+            cached.end_life();
+        }
     }
 
     /// A stripe's record, and where its copies are.
@@ -138,10 +153,14 @@ impl Volume {
             return;
         }
         let record = Box::new(view.record.clone());
+        let newer = known.is_none_or(|known| known < view.record.generation);
         let moved = stripe.view.as_ref().is_some_and(|known| known.places != view.places);
         stripe.view = Some(view);
         if moved && !stripe.client.open && stripe.reconnect_at.is_some() {
             stripe.reconnect_at = Some(Instant::now());
+        }
+        if let Some(cached) = state.cached.as_mut().filter(|_| newer) {
+            cached.end_life();
         }
         self.step(&mut state, index, ClientEvent::Record(record));
     }
@@ -160,6 +179,7 @@ impl Volume {
             stripe.forget_questions();
         }
         state.slots.end_all();
+        state.cached = None;
         self.room.close();
         self.gone.cancel();
         self.site.metrics.volumes.dec();
@@ -254,7 +274,13 @@ impl Volume {
 
     /// One event of a stripe's core, and what it wants done.
     fn step(&self, state: &mut State, index: usize, event: ClientEvent<Bytes>) {
+        let before = state.stripes[index].session();
         let effects = state.stripes[index].client.step(event);
+        if state.stripes[index].session() != before
+            && let Some(cached) = &mut state.cached
+        {
+            cached.end_life();
+        }
         for effect in effects {
             let stripe = &mut state.stripes[index];
             match effect {

@@ -1,9 +1,12 @@
 //! Where an export is: NBD URIs.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -13,6 +16,9 @@ use crate::client::ConnectError;
 
 /// The port of NBD.
 const PORT: u16 = 10809;
+
+/// What is escaped in URIs.
+const SPECIAL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 
 /// Where an export is and what it is called. The name is a secret: `Debug` hides it.
 #[derive(Clone)]
@@ -52,6 +58,9 @@ pub enum TargetError {
     /// No host.
     #[error("nbd://HOST[:PORT]/NAME names the host")]
     Host,
+    /// Names are UTF-8.
+    #[error("the name of an export is UTF-8")]
+    Name,
     /// `nbds` without certificates, or certificates for a Unix socket.
     #[error("TLS is for nbds:// and for nothing else, and needs certificates")]
     Tls,
@@ -90,17 +99,28 @@ impl From<TargetError> for ConnectError {
     }
 }
 
+/// The URI of an export on a Unix socket; what is special in URIs is escaped.
+pub fn unix_uri(name: &str, socket: &Path) -> String {
+    let socket = percent_encode(socket.as_os_str().as_bytes(), SPECIAL);
+    format!("nbd+unix:///{}?socket={socket}", utf8_percent_encode(name, SPECIAL))
+}
+
+fn decode(text: &str) -> Vec<u8> {
+    percent_decode_str(text).collect()
+}
+
 /// Whether TLS is wanted, where, and the name.
 fn parse(uri: &str) -> Result<(bool, Address, SecretName), TargetError> {
     let (scheme, rest) = uri.split_once("://").ok_or(TargetError::Scheme)?;
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (host, name) = rest.split_once('/').unwrap_or((rest, ""));
+    let name = String::from_utf8(decode(name)).map_err(|_| TargetError::Name)?;
     let name = SecretName::new(name);
     match scheme {
         "nbd+unix" => {
             let socket = query.split('&').find_map(|pair| pair.strip_prefix("socket="));
             let socket = socket.filter(|path| !path.is_empty()).ok_or(TargetError::Socket)?;
-            Ok((false, Address::Unix(socket.into()), name))
+            Ok((false, Address::Unix(OsString::from_vec(decode(socket)).into()), name))
         }
         "nbd" | "nbds" if host.is_empty() => Err(TargetError::Host),
         "nbd" | "nbds" => {
@@ -158,6 +178,11 @@ mod tests {
         };
         assert_eq!(tcp("nbd://host/a/b"), (false, "host:10809".into(), "a/b".into()));
         assert_eq!(tcp("nbds://[::1]:7/x"), (true, "[::1]:7".into(), "x".into()));
+        let odd = Path::new("/run/a b&c=%/nbd.sock");
+        let uri = unix_uri("n ä", odd);
+        assert_eq!(uri, "nbd+unix:///n%20%C3%A4?socket=/run/a%20b%26c%3D%25/nbd.sock");
+        let (_, address, name) = parse(&uri).unwrap();
+        assert_eq!((address, name.expose()), (Address::Unix(odd.into()), "n ä"));
         assert_eq!(parse("nbd:///x").unwrap_err(), TargetError::Host);
         assert_eq!(parse("nbd+unix:///x").unwrap_err(), TargetError::Socket);
         assert_eq!(parse("http://x").unwrap_err(), TargetError::Scheme);

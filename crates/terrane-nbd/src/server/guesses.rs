@@ -12,6 +12,8 @@ use crate::PeerAddress;
 
 /// Addresses that are told apart. Beyond, all share one allowance.
 const KEYS_MAX: usize = 4096;
+/// Tries beyond the burst that are remembered. Who has to wait for so long is gone before its answer.
+const DEBT_MAX: u32 = 128;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
@@ -35,7 +37,7 @@ impl Key {
     }
 }
 
-/// Counts tries: as many at once as the burst, then one per pause. A name that exists costs nothing.
+/// Counts unknown names: as many are answered at once as the burst, then one per pause. Who knows a name is not held up.
 #[derive(Debug)]
 pub(super) struct Guesses {
     burst: u32,
@@ -49,14 +51,13 @@ impl Guesses {
         Self { burst: burst.max(1), pause, whole_at: Mutex::default() }
     }
 
-    /// Waits for a try.
-    pub(super) async fn admit(&self, address: &PeerAddress) -> Try<'_> {
-        let (key, at) = self.take(Key::of(address), Instant::now());
+    /// An unknown name was tried: returns when that may be said.
+    pub(super) async fn wait(&self, address: &PeerAddress) {
+        let (_, at) = self.take(Key::of(address), Instant::now());
         tokio::time::sleep_until(at).await;
-        Try { guesses: self, key }
     }
 
-    /// Takes one try and says when it may be made.
+    /// Takes one try and says when it may be answered, and on whose account it goes.
     fn take(&self, key: Key, now: Instant) -> (Key, Instant) {
         let mut whole_at = self.whole_at.lock();
         if whole_at.len() >= KEYS_MAX {
@@ -65,25 +66,10 @@ impl Guesses {
         let known = whole_at.len() < KEYS_MAX || whole_at.contains_key(&key);
         let key = if known { key } else { Key::Others };
         let whole = whole_at.entry(key).or_insert(now);
-        *whole = (*whole).max(now) + self.pause;
+        let most = now + self.pause * self.burst.saturating_add(DEBT_MAX);
+        *whole = ((*whole).max(now) + self.pause).min(most);
         let at = whole.checked_sub(self.pause * self.burst).unwrap_or(now);
         (key, at.max(now))
-    }
-}
-
-/// A try that has been counted.
-#[derive(Debug)]
-pub(super) struct Try<'a> {
-    guesses: &'a Guesses,
-    key: Key,
-}
-
-impl Try<'_> {
-    /// The name was known: nothing was guessed.
-    pub(super) fn give_back(self) {
-        if let Some(whole) = self.guesses.whole_at.lock().get_mut(&self.key) {
-            *whole = whole.checked_sub(self.guesses.pause).unwrap_or(*whole);
-        }
     }
 }
 
@@ -99,10 +85,11 @@ mod tests {
         let waits: Vec<_> = (0..5).map(|_| (guesses.take(key, now).1 - now).as_secs()).collect();
         assert_eq!(waits, [0, 0, 0, 1, 2]);
         assert_eq!(guesses.take(Key::User(8), now).1, now, "another user is not held up");
-        Try { guesses: &guesses, key }.give_back();
-        assert_eq!((guesses.take(key, now).1 - now).as_secs(), 2);
-        let later = now + Duration::from_secs(60);
-        assert_eq!(guesses.take(key, later).1, later);
+        for _ in 0..10_000 {
+            guesses.take(key, now);
+        }
+        let later = now + Duration::from_secs(200);
+        assert_eq!(guesses.take(key, later).1, later, "forgotten some day");
     }
 
     #[test]

@@ -113,12 +113,11 @@ impl<'a> Negotiation<'a> {
 
     /// Looks a name up and tells the handshake.
     async fn find(&mut self, name: &SecretName) -> Result<Option<Box<Session>>, HandshakeError> {
-        let counted = self.server.guesses.admit(&self.peer.address).await;
         let Some(export) = self.server.exports.find(name, &self.peer).await else {
+            self.server.guesses.wait(&self.peer.address).await;
             tracing::info!(peer = ?self.peer.address, "a client named an export that does not exist");
             return self.handshake.found(Lookup::Unknown).map(|_| None);
         };
-        counted.give_back();
         if self.permit.is_none() {
             self.permit = self.server.established.clone().try_acquire_owned().ok();
         }

@@ -116,7 +116,7 @@ impl Volume {
     }
 
     /// What blocks hold, piece by piece. There must be room for them.
-    async fn load(&self, blocks: Blocks) -> Result<Vec<(u64, Content<Bytes>)>, NbdError> {
+    pub(super) async fn load(&self, blocks: Blocks) -> Result<Vec<(u64, Content<Bytes>)>, NbdError> {
         let pieces: Vec<layout::Piece> = self.layout.pieces(blocks, DATA_BLOCKS_MAX).collect();
         let pending = self.submit_all(pieces.iter().map(|piece| (piece.stripe, Op::Read(piece.extent))));
         let mut contents = Vec::with_capacity(pieces.len());
@@ -180,13 +180,37 @@ impl Volume {
         self.store(blocks.start, &bytes.freeze()).await
     }
 
-    /// Makes bytes zero; whole blocks by themselves, the parts at both ends with what is around them.
+    /// Writes bytes in their turn.
+    async fn put(&self, offset: u64, data: &Bytes) -> Result<(), NbdError> {
+        let len = data.len() as u64;
+        let blocks = Blocks::touched(offset, len);
+        let aligned = is_aligned(offset, len);
+        let _turn = self.turn(blocks, !aligned).await;
+        let _room = self.room(blocks.len).await?;
+        if aligned { self.store(blocks.start, data).await } else { self.store_part(offset, data).await }
+    }
+
+    /// Makes bytes zero.
     async fn zero(&self, offset: u64, len: u64, fua: bool) -> Result<(), NbdError> {
         self.check(offset, len)?;
         let began = Instant::now();
+        let request = self.begin_write(Blocks::touched(offset, len));
+        let written = self.wipe(offset, len).await;
+        let known = written.is_ok() && is_aligned(offset, len);
+        request.written(known.then_some(Content::Zero));
+        written?;
+        if fua {
+            self.flush().await?;
+        }
+        observe(&self.site.metrics.zero, began.elapsed());
+        Ok(())
+    }
+
+    /// Makes bytes zero in their turn; whole blocks by themselves, the parts at both ends with what is around them.
+    async fn wipe(&self, offset: u64, len: u64) -> Result<(), NbdError> {
         let end = offset + len;
         let aligned = is_aligned(offset, len);
-        let turn = self.turn(Blocks::touched(offset, len), !aligned).await;
+        let _turn = self.turn(Blocks::touched(offset, len), !aligned).await;
         let (first, last) = (offset.next_multiple_of(BLOCK), end / BLOCK * BLOCK);
         if first > last {
             // Within one block.
@@ -204,11 +228,6 @@ impl Volume {
                 self.erase(blocks).await?;
             }
         }
-        drop(turn);
-        if fua {
-            self.flush().await?;
-        }
-        observe(&self.site.metrics.zero, began.elapsed());
         Ok(())
     }
 
@@ -283,7 +302,7 @@ impl Export for Volume {
         let began = Instant::now();
         let blocks = Blocks::touched(offset, len.into());
         let _room = self.room(blocks.len).await?;
-        let contents = self.load(blocks).await?;
+        let contents = self.read_blocks(blocks).await?;
         observe(&self.site.metrics.read, began.elapsed());
         Ok(trim_pieces(contents, offset, len))
     }
@@ -292,17 +311,11 @@ impl Export for Volume {
         let len = data.len() as u64;
         self.check(offset, len)?;
         let began = Instant::now();
-        let blocks = Blocks::touched(offset, len);
-        let aligned = is_aligned(offset, len);
-        {
-            let _turn = self.turn(blocks, !aligned).await;
-            let _room = self.room(blocks.len).await?;
-            if aligned {
-                self.store(blocks.start, &data).await?;
-            } else {
-                self.store_part(offset, &data).await?;
-            }
-        }
+        let request = self.begin_write(Blocks::touched(offset, len));
+        let written = self.put(offset, &data).await;
+        let known = written.is_ok() && is_aligned(offset, len);
+        request.written(known.then_some(Content::Data(data)));
+        written?;
         if fua {
             self.flush().await?;
         }

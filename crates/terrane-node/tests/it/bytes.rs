@@ -61,7 +61,21 @@ async fn play(export: &impl Export, model: &mut [u8], step: Step) {
 #[tokio::test]
 async fn a_volume_is_like_a_file() {
     let shape = Shape { copies: 1, stripes: 3, stripe_bytes: 8192, size: 48 << 20 };
-    let site = Site::new(shape).await;
+    let site = play_histories(Site::new(shape).await).await;
+    assert_eq!(site.metric("terrane_node_cache_misses_total"), 0.0, "nothing is looked for");
+    site.node.stop().await;
+}
+
+/// The same with a part of it in memory.
+#[tokio::test]
+async fn a_volume_in_memory_is_like_a_file() {
+    let shape = Shape { copies: 1, stripes: 3, stripe_bytes: 8192, size: 48 << 20 };
+    let site = play_histories(Site::caching(shape, RANGE / 2).await).await;
+    assert!(site.metric("terrane_node_cache_hits_total") > 0.0);
+    site.node.stop().await;
+}
+
+async fn play_histories(site: Site) -> Site {
     let client = site.client().await;
     let mut model = vec![0; RANGE as usize];
     let mut runner = TestRunner::default();
@@ -80,7 +94,7 @@ async fn a_volume_is_like_a_file() {
         at = end;
     }
     assert!(at > 0);
-    site.node.stop().await;
+    site
 }
 
 /// Many small writes at the same time, into the same few blocks: none takes another one's bytes away.

@@ -14,18 +14,18 @@ use crate::cluster::Shape;
 use crate::site::{Site, client, start_node, until};
 
 /// Writers that check what they have written, until they are told to stop.
-struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     written: Arc<AtomicU64>,
     writers: JoinSet<()>,
 }
 
-fn pattern(at: u64, round: u64) -> Bytes {
+pub(crate) fn pattern(at: u64, round: u64) -> Bytes {
     Bytes::from((at * 1_000_003 + round).to_le_bytes().repeat(512))
 }
 
 impl Load {
-    fn start(client: &Arc<Client>) -> Self {
+    pub(crate) fn start(client: &Arc<Client>) -> Self {
         let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut writers = JoinSet::new();
         for writer in 0..8_u64 {
@@ -51,12 +51,12 @@ impl Load {
     }
 
     /// Waits until more is written than now.
-    async fn goes_on(&self) {
+    pub(crate) async fn goes_on(&self) {
         let before = self.written.load(SeqCst);
         until("writes go on", || self.written.load(SeqCst) > before + 200).await;
     }
 
-    async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         self.stop.store(true, SeqCst);
         while let Some(ended) = self.writers.join_next().await {
             ended.unwrap();

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests; a panic is a failed test")]
 
 mod bytes;
+mod cached;
 mod cluster;
 mod faults;
 mod servers;

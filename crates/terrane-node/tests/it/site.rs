@@ -26,6 +26,11 @@ pub(crate) struct Site {
 }
 
 pub(crate) async fn start_node(cluster: &Cluster, dir: &Path, metrics: &Metrics) -> NodeManager {
+    start_caching(cluster, dir, metrics, 0).await
+}
+
+/// One that keeps so many bytes of blocks in memory.
+async fn start_caching(cluster: &Cluster, dir: &Path, metrics: &Metrics, cache: u64) -> NodeManager {
     let config = NodeConfig {
         dir: dir.join("node"),
         instance: None,
@@ -36,16 +41,21 @@ pub(crate) async fn start_node(cluster: &Cluster, dir: &Path, metrics: &Metrics)
         nbd_socket: dir.join("nbd.sock"),
         nbd_listen: Some("127.0.0.1:0".parse().unwrap()),
         nbd_tls: None,
+        cache,
     };
     NodeManager::start(config, metrics.with(NodeMetrics::register)).await.unwrap()
 }
 
 impl Site {
     pub(crate) async fn new(shape: Shape) -> Self {
+        Self::caching(shape, 0).await
+    }
+
+    pub(crate) async fn caching(shape: Shape, cache: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let cluster = Cluster::new(shape).await;
         let metrics = Metrics::new();
-        let node = start_node(&cluster, dir.path(), &metrics).await;
+        let node = start_caching(&cluster, dir.path(), &metrics, cache).await;
         let url = cluster.url(1).await;
         Self { node, metrics, cluster, url, dir }
     }

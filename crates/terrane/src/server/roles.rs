@@ -185,6 +185,7 @@ impl Member {
             nbd_socket: self.data.path("run").join(NBD_SOCKET),
             nbd_listen: args.nbd_listen,
             nbd_tls: config.volumes.tls.as_ref().map(ClusterTls::nbd),
+            cache: config.volumes.cache.0,
         };
         let metrics = self.metrics.with(NodeMetrics::register);
         let node = NodeManager::start(node, metrics).await.context("the node manager cannot start")?;

@@ -133,6 +133,7 @@ impl Start<'_> {
             nbd_socket: self.data.path("run").join(NBD_SOCKET),
             nbd_listen: Some(section.nbd),
             nbd_tls: section.tls.as_ref().map(ClusterTls::nbd),
+            cache: section.cache.0,
         };
         let metrics = self.metrics.with(NodeMetrics::register);
         let node = NodeManager::start(config, metrics).await.context("the node manager cannot start")?;

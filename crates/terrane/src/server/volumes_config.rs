@@ -38,6 +38,8 @@ pub(crate) struct VolumesSection {
     pub(crate) control: SocketAddr,
     /// Where NBD is served besides the Unix socket.
     pub(crate) nbd: SocketAddr,
+    /// Bytes of volumes' blocks that a node manager keeps in memory.
+    pub(crate) cache: ByteSize,
     /// What each pool of `terrane up` declares: I/O operations and bytes per second.
     pub(crate) pool_iops: u32,
     pub(crate) pool_throughput: ByteSize,
@@ -94,6 +96,7 @@ impl Default for VolumesSection {
             cluster_key: None,
             control: loopback(CONTROL_PORT),
             nbd: loopback(NBD_PORT),
+            cache: ByteSize(0),
             pool_iops: 100_000,
             pool_throughput: ByteSize::mib(2000),
             heartbeat_ms: ms(timing.heartbeat),
