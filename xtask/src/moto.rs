@@ -1,8 +1,8 @@
 //! `cargo xtask moto`: moto's own tests of EC2 volumes against a fresh installation.
 //!
 //! moto is a mock of AWS. Its tests are boto3 programs that say what EC2 does; they come with its source distribution.
-//! What passes is printed; why the rest does not is in `docs/moto.md`, and a test that fails without being named there
-//! is an error.
+//! What passes is printed, and must be exactly what `docs/moto.md` lists; why the rest fails is written there, and a
+//! test that fails without being named there is an error.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -95,34 +95,99 @@ fn sources(venv: &Path, work: &Path) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// Prints what passed; whatever failed must be explained.
+/// Prints what passed, which must be what is documented; whatever failed must be explained.
 fn judge(outcomes: &str, work: &Path) -> Result<()> {
-    let explained = fs::read_to_string(sh::root().join(DOCUMENT))?;
-    let of = |wanted: &str| -> BTreeSet<&str> {
-        let lines = outcomes.lines().filter_map(|line| {
-            let (outcome, rest) = line.split_once('\t')?;
-            let test = rest.split('\t').next()?;
-            (outcome == wanted).then(|| test.rsplit("::").next().unwrap_or(test))
-        });
-        lines.collect()
-    };
-    let (passed, failed, skipped) = (of("passed"), of("failed"), of("skipped"));
-    for test in &passed {
+    let document = fs::read_to_string(sh::root().join(DOCUMENT))?;
+    let outcomes = Outcomes::read(outcomes);
+    for test in &outcomes.passed {
         println!("passed   {test}");
     }
-    for test in &failed {
+    for test in &outcomes.failed {
         println!("failed   {test}");
     }
+    let Outcomes { passed, failed, skipped } = &outcomes;
     println!("\n{} passed, {} failed, {} skipped themselves", passed.len(), failed.len(), skipped.len());
     println!("Details: {}", work.join("pytest.log").display());
-    let name = |test: &&&str| test.split('[').next().unwrap_or(test).trim_start_matches("test_").to_owned();
-    let unexplained: BTreeSet<String> = failed
-        .iter()
-        .collect::<Vec<_>>()
-        .iter()
-        .map(name)
-        .filter(|test| !explained.contains(test.as_str()))
-        .collect();
-    ensure!(unexplained.is_empty(), "{DOCUMENT} does not explain: {unexplained:?}");
+    let complaints = outcomes.compare(&document);
+    ensure!(complaints.is_empty(), "{DOCUMENT} says something else:\n{}", complaints.join("\n"));
     Ok(())
+}
+
+/// Names of tests, with their parameters.
+#[derive(Debug, Default)]
+struct Outcomes<'a> {
+    passed: BTreeSet<&'a str>,
+    failed: BTreeSet<&'a str>,
+    skipped: BTreeSet<&'a str>,
+}
+
+impl<'a> Outcomes<'a> {
+    /// Lines of outcome, test and more.
+    fn read(text: &'a str) -> Self {
+        let mut outcomes = Self::default();
+        for line in text.lines() {
+            let mut fields = line.split('\t');
+            let (Some(outcome), Some(test)) = (fields.next(), fields.next()) else { continue };
+            match outcome {
+                "passed" => outcomes.passed.insert(test),
+                "skipped" => outcomes.skipped.insert(test),
+                _ => outcomes.failed.insert(test),
+            };
+        }
+        outcomes
+    }
+
+    /// What is not as the document says. It lists what passes in a block of code, one test on a line, and names every
+    /// failing one, with its parameters or for all of them, after that.
+    fn compare(&self, document: &str) -> Vec<String> {
+        let mut parts = document.splitn(3, "```");
+        let (_, listed, explained) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
+        let listed: BTreeSet<&str> =
+            listed.unwrap_or_default().lines().filter(|line| line.starts_with("test_")).collect();
+        let mut complaints = Vec::new();
+        let mut complain = |what: &str, test: &str| complaints.push(format!("{what} {test}"));
+        listed.difference(&self.passed).for_each(|test| complain("passes no more:", test));
+        self.passed.difference(&listed).for_each(|test| complain("passes now:", test));
+        let words: BTreeSet<&str> =
+            explained.split(|c: char| !(c.is_alphanumeric() || "_-[]".contains(c))).collect();
+        let is_explained = |test: &str| {
+            let name = test.trim_start_matches("test_");
+            words.contains(name) || name.split('[').next().is_some_and(|name| words.contains(name))
+        };
+        let unexplained = self.failed.iter().filter(|test| !is_explained(test));
+        unexplained.for_each(|test| complain("not explained:", test));
+        complaints
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str =
+        "# Words\n```text\ntest_a\ntest_b[x]\n```\n- **Not offered**: c, create_tags,\n  d[y], e.\n";
+
+    fn complaints(outcomes: &str) -> Vec<String> {
+        Outcomes::read(outcomes).compare(DOCUMENT)
+    }
+
+    #[test]
+    fn what_is_as_documented_is_right() {
+        let outcomes = "passed\ttest_a\t\npassed\ttest_b[x]\t\nfailed\ttest_c[1]\tm\nfailed\ttest_d[y]\t\nskipped\ttest_s\t";
+        assert_eq!(complaints(outcomes), [""; 0]);
+    }
+
+    #[test]
+    fn everything_else_is_told() {
+        let outcomes = "passed\ttest_a\t\npassed\ttest_n\t\nfailed\ttest_b[x]\t\nfailed\ttest_tags\t\nfailed\ttest_d[z]\t";
+        let expected = [
+            "passes no more: test_b[x]",
+            "passes now: test_n",
+            "not explained: test_b[x]",
+            "not explained: test_d[z]",
+            "not explained: test_tags",
+        ];
+        assert_eq!(complaints(outcomes), expected);
+        assert!(Outcomes::read("").compare("nothing").is_empty());
+    }
 }

@@ -202,10 +202,15 @@ impl Node {
         members.into_iter().map(|(_, child)| T::from_node(child)).collect()
     }
 
-    /// As [`Self::list`], of at least one member.
+    /// As [`Self::list`], of at least one member. EC2 says of one that is missing what it is called in answers:
+    /// `resourceIdSet`, not `ResourceId`.
     pub(crate) fn required_list<T: FromForm>(&mut self, name: &str) -> Result<Vec<T>, Ec2Error> {
         let list = self.list(name)?;
-        if list.is_empty() { Err(self.missing(name)) } else { Ok(list) }
+        if list.is_empty() {
+            let (first, rest) = name.split_at(name.len().min(1));
+            return Err(self.missing(&format!("{}{rest}Set", first.to_ascii_lowercase())));
+        }
+        Ok(list)
     }
 
     /// Refuses what has not been read.

@@ -41,7 +41,8 @@ pub struct ManagerConfig {
 pub struct Timing {
     /// How often everyone says that it is there.
     pub heartbeat: Duration,
-    /// A server that was silent for so long is taken for dead.
+    /// A server that was silent for so long, and that somebody waits for, is taken for dead. One that nobody complains
+    /// about may be silent three times as long, and one that has shown to be that slow as well.
     pub suspect_after: Duration,
     /// So is one whose connection broke and did not come back within this time.
     pub reconnect_within: Duration,
@@ -53,7 +54,8 @@ pub struct Timing {
     pub remirror_after: Duration,
     /// A copy that others keep complaining about, while its server says to be well, is put aside after this time.
     pub complaints_after: Duration,
-    /// The manager's election: how long a renewal lasts.
+    /// The manager's election: how long a renewal lasts. Another manager takes office a quarter and an eighth more
+    /// after the last one, so a store that stalls for so long costs an election.
     pub office: Duration,
 }
 
@@ -63,11 +65,11 @@ impl Default for Timing {
             heartbeat: Duration::from_millis(100),
             suspect_after: Duration::from_millis(300),
             reconnect_within: Duration::from_millis(100),
-            silence: Duration::from_secs(2),
+            silence: Duration::from_secs(1),
             lease: Duration::from_millis(250),
             remirror_after: Duration::from_secs(60),
             complaints_after: Duration::from_secs(1),
-            office: Duration::from_secs(2),
+            office: Duration::from_millis(800),
         }
     }
 }

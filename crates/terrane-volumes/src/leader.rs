@@ -5,9 +5,11 @@
 //! Every decision is made again on the stored row in its transaction ([`crate::jobs`]).
 
 mod commands;
+mod growth;
 mod nodes;
 mod servers;
 mod stripes;
+mod told;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,6 +25,8 @@ use crate::jobs::Job;
 use crate::liveness::{Liveness, Millis, millis};
 use crate::metrics::Counts;
 use crate::rows::{LifeRow, ServerRow, StripeRow, VolumeRow};
+
+pub(crate) use told::Told;
 
 /// A connection.
 pub(crate) type SessionId = u64;
@@ -200,6 +204,8 @@ pub(crate) struct Leader {
     pub(crate) ids: BTreeMap<VolumeId, VolumeKey>,
     pub(crate) stripes: BTreeMap<StripeId, Stripe>,
     dirty: BTreeSet<StripeId>,
+    /// Stripes whose primary may not change before a lease of ours has lapsed: looked at again at every tick.
+    leased: BTreeSet<StripeId>,
     unsettled: BTreeSet<VolumeKey>,
     /// Volumes that are being read; true: they changed again meanwhile.
     loading: BTreeMap<VolumeKey, bool>,
@@ -228,6 +234,7 @@ impl Leader {
             ids: BTreeMap::new(),
             stripes: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            leased: BTreeSet::new(),
             unsettled: BTreeSet::new(),
             loading: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -379,6 +386,7 @@ impl Leader {
             self.server_believed(server, now);
         }
         self.watch_sessions(now);
+        self.dirty.append(&mut self.leased);
         if now.saturating_sub(self.reviewed) >= REVIEW {
             let passed = now.saturating_sub(self.reviewed);
             self.reviewed = now;
@@ -418,6 +426,7 @@ impl Leader {
     fn settle_volume(&mut self, key: VolumeKey) {
         let Some(volume) = self.volumes.get(&key) else { return };
         let waits = volume.life == LifeRow::Creating
+            || volume.grows_to().is_some()
             || volume
                 .attachments
                 .iter()
@@ -428,10 +437,14 @@ impl Leader {
         let rows: Option<Vec<StripeRow>> =
             volume.stripes.iter().map(|id| Some(self.stripes.get(id)?.row.clone())).collect();
         let ready = rows.is_some_and(|rows| crate::jobs::settled(volume, &rows).is_some());
-        if ready {
-            self.run(Job::Settle { volume: key.clone() }, Purpose::Settle(key));
-        } else {
-            self.unsettled.insert(key);
+        let job = if ready { Some(Job::Settle { volume: key.clone() }) } else { self.grown(&key, volume) };
+        match job {
+            Some(job) => {
+                self.run(job, Purpose::Settle(key));
+            }
+            None => {
+                self.unsettled.insert(key);
+            }
         }
     }
 

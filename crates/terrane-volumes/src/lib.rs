@@ -26,3 +26,4 @@ mod stripe;
 
 pub use config::{ManagerConfig, Timing};
 pub use manager::{Manager, StartError};
+pub use metrics::ManagerMetrics;

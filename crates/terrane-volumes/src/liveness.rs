@@ -1,9 +1,13 @@
 //! Which servers live, as far as the manager can tell. Pure; times are milliseconds of any monotonic clock.
 //!
-//! A wrong suspicion is safe and costs a resync. So there are three dampers: a manager that was not running itself
-//! suspects nobody for what it did not hear meanwhile; a server that died several times within a minute must stay
-//! for a while before it is trusted again; and what never was heard of since the manager's start is unknown, not dead,
-//! for a while.
+//! A wrong suspicion is safe and costs a resync. So there are dampers:
+//!
+//! * A server is silent when it has said nothing for `suspect_after`, *and* somebody complains that it does not answer.
+//!   If nobody does, nobody is hurt, and it may be silent three times as long.
+//! * One that came back from longer silences within the last minute is that slow: it gets half as much again.
+//! * A manager that was not running itself suspects nobody for what it did not hear meanwhile.
+//! * A server that died several times within a minute must stay for a while before it is trusted again.
+//! * What never was heard of since the manager's start is unknown, not dead, for a while; for less if somebody waits.
 
 use std::collections::BTreeMap;
 
@@ -22,8 +26,12 @@ const PROBATION: Millis = 250;
 const PROBATION_MAX: Millis = 10_000;
 /// How long after its start a manager waits for servers that it has not heard of.
 const GRACE: Millis = 3000;
+/// The same, if somebody complains about them. Everyone has found the manager by then.
+const GRACE_DOUBTED: Millis = 400;
 /// For how long a complaint makes the manager impatient.
 const DOUBT: Millis = 1000;
+/// The longest silence that is borne, in units of `suspect_after`.
+const PATIENCE: Millis = 3;
 
 /// What is believed of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +57,8 @@ struct Life {
     last_death: Millis,
     trusted_from: Millis,
     doubted_until: Millis,
+    /// The longest silence of late that it came back from, and when.
+    slowest: (Millis, Millis),
     /// What the last tick found.
     told: Option<Belief>,
 }
@@ -93,6 +103,7 @@ impl Liveness {
             last_death: 0,
             trusted_from: 0,
             doubted_until: 0,
+            slowest: (0, 0),
             told: None,
         })
     }
@@ -104,11 +115,13 @@ impl Liveness {
     }
 
     pub(crate) fn heard(&mut self, server: ServerId, now: Millis) {
+        let most = self.patience_max();
         let life = self.life(server, now);
-        life.heard = now;
         if life.connected {
+            life.learn(now, most);
             life.revive(now);
         }
+        life.heard = now;
     }
 
     pub(crate) fn disconnected(&mut self, server: ServerId, now: Millis) {
@@ -133,12 +146,18 @@ impl Liveness {
             return Vec::new();
         }
         let mut changed = Vec::new();
+        let (least, most) = (self.suspect_after, self.patience_max());
         for (server, life) in &mut self.lives {
-            let patience = if life.doubted_until > now { self.suspect_after / 2 } else { self.suspect_after };
+            let doubted = life.doubted_until > now;
             let quiet = if life.connected {
+                let patience = if doubted { life.patience(now).clamp(least, most) } else { most };
                 now.saturating_sub(life.heard) > patience
             } else {
-                let within = if life.ever { self.reconnect_within } else { GRACE };
+                let within = match (life.ever, doubted) {
+                    (true, _) => self.reconnect_within,
+                    (false, true) => GRACE_DOUBTED,
+                    (false, false) => GRACE,
+                };
                 now.saturating_sub(life.left) > within
             };
             if quiet && life.dead.is_none() {
@@ -154,6 +173,10 @@ impl Liveness {
             }
         }
         changed
+    }
+
+    fn patience_max(&self) -> Millis {
+        self.suspect_after * PATIENCE
     }
 
     pub(crate) fn belief(&self, server: ServerId) -> Belief {
@@ -179,6 +202,22 @@ impl Life {
             life if life.trusted_from != 0 => Belief::Doubtful,
             _ => Belief::Alive,
         }
+    }
+
+    /// Notes the silence that ends now. A longer one than could be borne was something else than slowness.
+    fn learn(&mut self, now: Millis, most: Millis) {
+        let silence = now.saturating_sub(self.heard);
+        let (slowest, since) = self.slowest;
+        let is_old = now.saturating_sub(since) > MEMORY;
+        if silence <= most && (is_old || silence >= slowest) {
+            self.slowest = (silence, now);
+        }
+    }
+
+    /// What it needs by what is known of it.
+    fn patience(&self, now: Millis) -> Millis {
+        let (slowest, since) = self.slowest;
+        if now.saturating_sub(since) > MEMORY { 0 } else { slowest + slowest / 2 }
     }
 
     fn die(&mut self, now: Millis) {

@@ -7,14 +7,13 @@ use parking_lot::Mutex;
 use terrane_block_wire::handshake::Protocol;
 use terrane_block_wire::transport::Listener;
 use terrane_ec2::service::ServiceError;
-use terrane_telemetry::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::ManagerConfig;
 use crate::leader::Leader;
-use crate::metrics::Metrics;
+use crate::metrics::ManagerMetrics;
 use crate::run::{Driver, Query};
 
 /// Questions that wait for the manager in office.
@@ -48,7 +47,7 @@ impl Manager {
     ///
     /// # Errors
     /// The address is taken, or is not loopback and there is no certificate.
-    pub async fn start(config: ManagerConfig, registry: &mut Registry) -> Result<Self, StartError> {
+    pub async fn start(config: ManagerConfig, metrics: ManagerMetrics) -> Result<Self, StartError> {
         let (address, credentials) = (config.listen, config.credentials.clone());
         let listener = Listener::bind(address, credentials, Protocol::Control, 0).await;
         let listener = listener.map_err(|source| StartError { address, source })?;
@@ -57,7 +56,7 @@ impl Manager {
         let (queries, asked) = mpsc::channel(QUERIES_MAX);
         let stop = CancellationToken::new();
         let driver = Driver {
-            metrics: Metrics::register(registry),
+            metrics,
             health: config.health.component("volumes"),
             config: config.clone(),
             queries: asked,

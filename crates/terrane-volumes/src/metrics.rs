@@ -26,9 +26,9 @@ pub(crate) struct Counts {
     pub(crate) failovers: Vec<u64>,
 }
 
-/// The same, as metrics.
+/// A manager's metrics; clones are the same ones.
 #[derive(Clone, Debug)]
-pub(crate) struct Metrics {
+pub struct ManagerMetrics {
     volumes: Gauge,
     degraded: Gauge,
     stranded: Gauge,
@@ -45,8 +45,9 @@ pub(crate) struct Metrics {
     in_office: Gauge,
 }
 
-impl Metrics {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
+impl ManagerMetrics {
+    /// Registers them, under names that begin with `terrane_volumes_`.
+    pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             volumes: Gauge::default(),
             degraded: Gauge::default(),

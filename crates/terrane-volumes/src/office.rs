@@ -69,16 +69,28 @@ pub(crate) struct Candidate {
     config: LeaseConfig,
 }
 
+/// How often the holder renews.
+pub(crate) fn renewal(term: Duration) -> Duration {
+    term / 4
+}
+
 impl Candidate {
+    /// A candidate looks twice as often as the holder renews: what passes between two looks is added to the time that
+    /// the office is empty.
     pub(crate) fn new(store: Store, term: Duration) -> Self {
-        let config = LeaseConfig { ttl: term, margin_percent: 125, period: term / 4 };
+        let config = LeaseConfig { ttl: term, margin_percent: 125, period: renewal(term) / 2 };
         let lease = Arc::new(Lease::new(store, LEASE, "manager", config));
         Self { watch: lease.watch(), lease, config }
     }
 
-    /// How often to try, or to renew.
+    /// How often to look.
     pub(crate) fn period(&self) -> Duration {
         self.config.period
+    }
+
+    /// The holder has missed a renewal: perhaps the office will be free soon.
+    pub(crate) fn expects(&self) -> bool {
+        self.watch.quiet() > renewal(self.config.ttl) + self.config.period
     }
 
     /// Looks once whether the office is free, and takes it.

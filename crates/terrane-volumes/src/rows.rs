@@ -1,5 +1,7 @@
 //! The stored forms. Raise `VERSION` and migrate when fields change; `tests` pins the bytes.
 
+mod v1;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -62,6 +64,9 @@ pub(crate) struct VolumeRow {
     pub(crate) notes: Vec<String>,
 }
 
+/// Bytes of a block of the replication protocol.
+pub(crate) const BLOCK: u64 = 4096;
+
 /// Notes kept of a volume.
 pub(crate) const NOTES_MAX: usize = 16;
 
@@ -99,13 +104,17 @@ impl fmt::Debug for Hidden {
     }
 }
 
-/// A modification that was granted. (None is under way for long yet.)
+/// A modification that was granted. What needs no data to be moved or made holds at once; a larger size when all copies
+/// have it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ModificationRow {
     pub(crate) original: SettingsRow,
     pub(crate) target: SettingsRow,
     pub(crate) started: Timestamp,
-    pub(crate) ended: Timestamp,
+    /// `None`: it is under way.
+    pub(crate) ended: Option<Timestamp>,
+    /// Why it came to nothing, if so.
+    pub(crate) failed: Option<String>,
 }
 
 /// What a copy takes of the pool that it lies in.
@@ -205,7 +214,21 @@ pub(crate) struct OfficeRow {
 macro_rules! first_version {
     ($($row:ty),*) => {$(impl Record for $row { const VERSION: u8 = 1; })*};
 }
-first_version!(VolumeRow, StripeRow, ServerRow, PoolRow, InstanceRow, TokenRow, DeletionRow, OfficeRow);
+first_version!(StripeRow, ServerRow, PoolRow, InstanceRow, TokenRow, DeletionRow, OfficeRow);
+
+impl Record for VolumeRow {
+    const VERSION: u8 = 2;
+
+    fn migrate(version: u8, bytes: &[u8]) -> Result<Self, String> {
+        match version {
+            1 => {
+                let row = postcard::from_bytes::<v1::VolumeRow>(bytes);
+                row.map(Self::from).map_err(|error| error.to_string())
+            }
+            _ => Err(format!("version {version} is unknown")),
+        }
+    }
+}
 
 /// By identifier alone, whosever it is.
 pub(crate) static BY_ID: Index<VolumeRow> = Index { name: "id", keys: |row| vec![row.id.as_str().pack()] };
@@ -313,6 +336,17 @@ impl SettingsRow {
 }
 
 impl VolumeRow {
+    /// The size that it shall have, GiB, and has not yet.
+    pub(crate) fn grows_to(&self) -> Option<u32> {
+        let modification = self.modification.as_ref().filter(|modification| modification.ended.is_none())?;
+        Some(modification.target.size_gib).filter(|size| *size > self.settings.size_gib)
+    }
+
+    /// Blocks of each of its stripes at a size. (All volumes have one stripe yet.)
+    pub(crate) fn blocks_of_stripe(&self, size_gib: u32) -> u64 {
+        (u64::from(size_gib) << 30) / BLOCK
+    }
+
     /// Adds a note for people; the oldest makes room.
     pub(crate) fn note(&mut self, text: String) {
         if self.notes.len() >= NOTES_MAX {

@@ -68,8 +68,7 @@ fn parse_instance(text: &str) -> Result<InstanceId, Problem> {
 
 /// The volume as it is now. Addresses of attachments are for those who may use it.
 async fn shown(app: &App, call: &Call, id: &VolumeId) -> Result<Volume, Problem> {
-    let detail = app.volumes()?.admin.volume_detail(call.account(), id).await?;
-    let mut volume = Volume::from(detail);
+    let mut volume = app.volumes()?.admin.volume_detail(call.account(), id).await?;
     let target = Target::Volume(id.as_str());
     if !call.may(&app.auth, "terrane:UseVolume", call.account(), target).await? {
         volume.attachments.iter_mut().for_each(|attachment| attachment.nbd_url = None);
@@ -310,8 +309,7 @@ pub(super) async fn declare_lost(
     let id = parse_volume(&volume)?;
     call.allow_installation(&app.auth, "terrane:DeclareLost").await?;
     call.resource(id.as_str());
-    let detail = app.volumes()?.admin.declare_lost(&id, &call.identity.to_string()).await?;
-    let mut volume = Volume::from(detail);
+    let mut volume = app.volumes()?.admin.declare_lost(&id, &call.identity.to_string()).await?;
     // The volume may be another account's; its addresses are not the operator's business.
     volume.attachments.iter_mut().for_each(|attachment| attachment.nbd_url = None);
     Ok(Json(volume))

@@ -45,6 +45,7 @@ fn copy(number: u64, role: &str) -> CopyDetail {
         role: role.into(),
         state: "in_sync".into(),
         resync: None,
+        trouble: None,
     }
 }
 

@@ -49,6 +49,12 @@ impl Watch {
         }
     }
 
+    /// For how long the holder has not renewed, as far as that counts.
+    #[must_use]
+    pub fn quiet(&self) -> Duration {
+        self.seen.map_or(Duration::ZERO, |seen| seen.quiet)
+    }
+
     /// Whether the holder was quiet for TTL × margin.
     pub(super) fn may_take(&self) -> bool {
         self.seen.is_some_and(|seen| seen.quiet >= self.needed)
@@ -76,12 +82,14 @@ mod tests {
         let mut watch = watch();
         for second in (0..12).step_by(2) {
             watch.observed(1, 5, at(second), at(second));
+            assert_eq!(watch.quiet(), at(second));
             assert!(!watch.may_take(), "after {second} s");
         }
         watch.observed(1, 5, at(12), at(12));
         assert!(watch.may_take());
         watch.observed(1, 6, at(14), at(14));
         assert!(!watch.may_take(), "a renewal starts the count again");
+        assert_eq!(watch.quiet(), Duration::ZERO);
     }
 
     #[test]

@@ -13,13 +13,14 @@ use super::{
 };
 use crate::Manager;
 use crate::db::{self, Changes};
+use crate::leader::Told;
 use crate::placement::{Map, media_name};
-use crate::rebuild;
+use crate::rebuild::{self, Written};
 use crate::rows::{LifeRow, SERVERS, STRIPES, StripeRow, VolumeRow, hex};
 use crate::service::show;
 
-/// Bytes moved and left, of copies that catch up.
-type Progress = BTreeMap<(StripeId, CopyId), (u64, u64)>;
+/// What is heard of copies.
+type Heard = BTreeMap<(StripeId, CopyId), Told>;
 
 impl Manager {
     /// A volume with its copies and attachments; `None` for the account: whosever it is.
@@ -31,28 +32,29 @@ impl Manager {
         account: Option<&AccountId>,
         id: &VolumeId,
     ) -> Result<VolumeDetail, ServiceError> {
-        let progress = self.progress(id).await.unwrap_or_default();
-        let progress = &progress;
+        let heard = self.heard(id).await.unwrap_or_default();
+        let heard = &heard;
         self.look(|tx| async move {
             let row = db::volume_by_id(&tx, id).await?;
             let own = row.filter(|row| account.is_none_or(|account| row.account == *account));
             let row = own.ok_or_else(|| ServiceError::VolumeNotFound(vec![id.clone()]))?;
             let stripes = db::stripes_of(&tx, &row).await?;
             let map = db::map(&tx).await?;
-            Ok(detail(&row, &stripes, &map, progress))
+            Ok(detail(&row, &stripes, &map, heard))
         })
         .await
     }
 
-    /// What was heard of copies that catch up.
-    async fn progress(&self, id: &VolumeId) -> Result<Progress, ServiceError> {
+    /// What the manager in office hears of a volume's copies; nothing, if that is another one.
+    async fn heard(&self, id: &VolumeId) -> Result<Heard, ServiceError> {
         let id = id.clone();
         self.ask(move |leader| {
-            let Some(leader) = leader else { return Progress::new() };
+            let Some(leader) = leader.as_deref() else { return Heard::new() };
             let stripes = leader.volume(&id).map(|row| row.stripes.clone()).unwrap_or_default();
             let stripes = stripes.into_iter().filter_map(|id| Some((id, leader.stripes.get(&id)?)));
             let copies = stripes.flat_map(|(id, stripe)| {
-                stripe.resync.iter().map(move |(copy, progress)| ((id, *copy), *progress))
+                let places = stripe.row.places.keys();
+                places.map(move |copy| ((id, *copy), leader.told(stripe, *copy)))
             });
             copies.collect()
         })
@@ -159,16 +161,11 @@ impl Manager {
         let heard = self
             .ask(|leader| {
                 let leader = leader?;
-                let reports = |(id, server): (&ServerId, &crate::leader::Server)| {
-                    let id = *id;
-                    server.copies.values().map(move |heard| (id, heard.report.clone())).collect::<Vec<_>>()
-                };
                 let servers = leader.servers.values().filter(|server| server.is_connected()).count();
-                let reports: rebuild::Reports = leader.servers.iter().flat_map(reports).collect();
                 // What copies of a known volume said of their records may be old by now, and does not matter.
                 let is_known = |report: &CopyReport| leader.ids.contains_key(&report.identity.volume);
                 let (known, unknown): (rebuild::Reports, _) =
-                    reports.into_iter().partition(|(_, report)| is_known(report));
+                    leader.copies_kept().into_iter().partition(|(_, report)| is_known(report));
                 let known: BTreeSet<VolumeId> =
                     known.into_iter().map(|(_, report)| report.identity.volume).collect();
                 Some((servers, known.len(), unknown))
@@ -181,26 +178,28 @@ impl Manager {
         let mut report = RebuildReport { servers, known, failed, ..RebuildReport::default() };
         let (copies, now) = (self.config().copies, Timestamp::now());
         for plan in &plans {
-            let made = self
-                .call(|tx| async move {
-                    let changed = plan.write(&tx, copies, now).await?;
-                    Ok((changed.is_some(), changed.unwrap_or_default()))
-                })
-                .await?;
-            if made {
-                report.volumes.push(plan.id.to_string());
-            } else {
-                report.known += 1;
+            let made = self.call(|tx| async move {
+                let written = plan.write(&tx, copies, now).await?;
+                let changed = match &written {
+                    Written::Made(changed) => changed.clone(),
+                    Written::Known | Written::Failed(_) => Changes::default(),
+                };
+                Ok((written, changed))
+            });
+            match made.await? {
+                Written::Made(_) => report.volumes.push(plan.id.to_string()),
+                Written::Known => report.known += 1,
+                Written::Failed(reason) => report.failed.push(reason),
             }
         }
         Ok(report)
     }
 }
 
-fn detail(row: &VolumeRow, stripes: &[StripeRow], map: &Map, progress: &Progress) -> VolumeDetail {
+fn detail(row: &VolumeRow, stripes: &[StripeRow], map: &Map, heard: &Heard) -> VolumeDetail {
     let copies: Vec<CopyDetail> = stripes
         .iter()
-        .flat_map(|stripe| stripe.places.keys().map(move |copy| copy_detail(stripe, *copy, map, progress)))
+        .flat_map(|stripe| stripe.places.keys().map(move |copy| copy_detail(stripe, *copy, map, heard)))
         .collect();
     let records = || stripes.iter().filter_map(|stripe| stripe.record.as_ref());
     let mut zone = row.zone.to_string();
@@ -249,7 +248,7 @@ fn health(stripes: &[StripeRow], map: &Map) -> &'static str {
     }
 }
 
-fn copy_detail(stripe: &StripeRow, copy: CopyId, map: &Map, progress: &Progress) -> CopyDetail {
+fn copy_detail(stripe: &StripeRow, copy: CopyId, map: &Map, heard: &Heard) -> CopyDetail {
     let now = stripe.record.as_ref().map(|record| &record.now);
     let state = match now {
         Some(now) if now.in_sync.contains_key(&copy) => "in_sync",
@@ -259,7 +258,8 @@ fn copy_detail(stripe: &StripeRow, copy: CopyId, map: &Map, progress: &Progress)
     };
     let server = stripe.places[&copy].server;
     let row = map.servers.get(&server).map(|(row, _)| row);
-    let resync = progress.get(&(stripe.id, copy)).filter(|_| state == "joining");
+    let told = heard.get(&(stripe.id, copy)).cloned().unwrap_or_default();
+    let resync = told.resync.filter(|_| state == "joining");
     CopyDetail {
         stripe: stripe.identity.stripe_index,
         copy: copy.0,
@@ -269,7 +269,8 @@ fn copy_detail(stripe: &StripeRow, copy: CopyId, map: &Map, progress: &Progress)
         media: media_name(stripe.media).to_owned(),
         role: if now.is_some_and(|now| now.primary == copy) { "primary" } else { "mirror" }.to_owned(),
         state: state.to_owned(),
-        resync: resync.map(|(moved, left)| ResyncDetail { moved: *moved, left: *left }),
+        resync: resync.map(|(moved, left)| ResyncDetail { moved, left }),
+        trouble: told.trouble,
     }
 }
 

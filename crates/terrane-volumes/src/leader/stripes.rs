@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use terrane_block_core::bugs::Bugs;
 use terrane_block_core::manager::{self, Request};
+use terrane_block_core::record::Record;
 use terrane_block_core::{CopyId, Generation};
 use terrane_block_wire::control::{FromManager, Place, ServerId, StripeId, StripeView};
 
@@ -72,6 +73,7 @@ impl Leader {
         }
         let before = std::mem::replace(&mut stripe.row, row.clone());
         self.note(id, &before, &row, now);
+        self.ask_for_growth(&before, &row);
         for (_, place) in before.places_not_in(Some(&row)) {
             if let Some(server) = self.servers.get_mut(&place.server) {
                 server.stripes.remove(&id);
@@ -113,7 +115,9 @@ impl Leader {
                 "another copy becomes the primary");
         }
         for copy in old.now.in_sync.keys().filter(|copy| !new.now.in_sync.contains_key(copy)) {
-            tracing::warn!(%volume, ?copy, generation = new.generation.0, "a copy is out of sync");
+            let reason = self.stripes.get(&id).and_then(|stripe| self.trouble(stripe, *copy));
+            let reason = reason.as_deref().unwrap_or("it began another life, or is let go");
+            tracing::warn!(%volume, ?copy, generation = new.generation.0, reason, "a copy is out of sync");
         }
         for copy in new.now.in_sync.keys().filter(|copy| !old.now.in_sync.contains_key(copy)) {
             self.counts.joins += 1;
@@ -171,7 +175,10 @@ impl Leader {
             }
         }
         let grant = self.grant_ms();
-        let lapsed = stripe.granted.is_none_or(|granted| now >= granted + grant);
+        // A primary that has adopted a generation with mirrors acts by their leases from then on.
+        let by_mirrors = |record: &Record| record.active && record.now.in_sync.len() > 1;
+        let lapsed = stripe.row.record.as_ref().is_some_and(by_mirrors)
+            || stripe.granted.is_none_or(|granted| now >= granted + grant);
         facts.lease_lapsed = lapsed && now >= self.since + grant;
         facts
     }
@@ -211,6 +218,10 @@ impl Leader {
         }
         if advance(&stripe.row, &facts).is_some() {
             return self.run_stripe(id, Job::Advance { stripe: id, facts });
+        }
+        let lives = |record: &Record| facts.alive.contains_key(&record.now.primary);
+        if !facts.lease_lapsed && !stripe.row.record.as_ref().is_some_and(lives) {
+            self.leased.insert(id);
         }
         let why = wants_copy(&stripe.row, &facts).filter(|_| now >= stripe.place_after);
         if let Some(why) = why {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use terrane_block_wire::transport::Connection;
 use terrane_store::{Cursor, Page, Store, StoreError};
+use terrane_types::InstanceId;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use crate::db::{self, Changes, Notice};
 use crate::jobs::{Job, JobError, Rules};
 use crate::leader::{Action, Event, JobFailure, JobId, Leader, Terms};
 use crate::metrics::Counts;
-use crate::office::{Office, Term, now};
+use crate::office::{Office, Term, now, renewal};
 use crate::rows::{INSTANCES, changes};
 
 /// How often the manager looks at the time.
@@ -40,34 +41,53 @@ struct Running {
     office: Office,
     store: Store,
     rules: Rules,
-    metrics: crate::metrics::Metrics,
+    metrics: crate::metrics::ManagerMetrics,
     exported: Counts,
     lost: bool,
 }
 
 impl Driver {
-    /// Serves until the office is lost, or the manager is stopped.
+    /// Serves until the office is lost, or the manager is stopped. `waiting`: connections that came before.
     pub(super) async fn serve(
         &mut self,
         office: Office,
         term: Option<Term>,
+        waiting: Vec<Connection>,
         incoming: &mut mpsc::Receiver<Connection>,
     ) {
-        let store = self.config.store.clone();
-        let (state, running_instances, cursor) = match read_everything(&store).await {
-            Ok(read) => read,
+        let over = self.stop.child_token();
+        let (until, until_seen) = watch::channel(term.as_ref().map_or(u64::MAX, |term| term.until));
+        // From the beginning: reading everything may take longer than the office lasts.
+        let period = renewal(self.config.timing.office);
+        let renewing = term.map(|term| tokio::spawn(renew(term, period, until, over.clone())));
+        match read_everything(&self.config.store).await {
+            Ok(read) => self.govern(office, read, until_seen, waiting, incoming, &over).await,
             Err(error) => {
                 tracing::error!(%error, "the manager cannot read its state");
                 self.health.failed(format!("cannot read its state: {error}"));
                 self.pause(Duration::from_secs(1)).await;
-                return;
             }
-        };
+        }
+        over.cancel();
+        if let Some(task) = renewing
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "the renewals of the office broke off");
+        }
+    }
+
+    /// Decides from what was read, and everything that follows it.
+    async fn govern(
+        &mut self,
+        office: Office,
+        (state, machines, cursor): (Changes, Vec<InstanceId>, Cursor),
+        until: watch::Receiver<u64>,
+        waiting: Vec<Connection>,
+        incoming: &mut mpsc::Receiver<Connection>,
+        over: &CancellationToken,
+    ) {
+        let store = self.config.store.clone();
         tracing::info!(epoch = office.epoch(), volumes = state.volumes.len(), "in office");
-        let over = self.stop.child_token();
-        let (until, until_seen) = watch::channel(term.as_ref().map_or(u64::MAX, |term| term.until));
-        let renewing =
-            term.map(|term| tokio::spawn(renew(term, self.config.timing.office / 4, until, over.clone())));
         let (notices, noticed) = mpsc::channel(1024);
         let following = tokio::spawn(follow(store.clone(), cursor, notices, over.clone()));
         let (events, happened) = mpsc::channel(EVENTS_MAX);
@@ -75,7 +95,7 @@ impl Driver {
             timing: self.config.timing,
             host_account: self.config.host_account.clone(),
             epoch: office.epoch(),
-            running: running_instances,
+            running: machines,
         };
         let mut running = Running {
             leader: Leader::new(terms, state, now()),
@@ -90,14 +110,15 @@ impl Driver {
             lost: false,
         };
         self.metrics.in_office(true);
-        let mut inputs = Inputs { happened, noticed, until: until_seen };
-        self.follow_events(&mut running, &mut inputs, &over, incoming).await;
+        for connection in waiting {
+            running.open(connection);
+        }
+        let mut inputs = Inputs { happened, noticed, until };
+        self.follow_events(&mut running, &mut inputs, over, incoming).await;
         self.metrics.in_office(false);
         over.cancel();
-        for task in [Some(following), renewing].into_iter().flatten() {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a task of the manager broke off");
-            }
+        if let Err(error) = following.await {
+            tracing::error!(%error, "following what calls change broke off");
         }
         tracing::info!(epoch = running.office.epoch(), "out of office");
     }
@@ -130,11 +151,7 @@ impl Driver {
                 }
                 Some(event) = inputs.happened.recv() => running.handle(event),
                 Some(done) = running.jobs.join_next() => running.done(done),
-                Some(connection) = incoming.recv() => {
-                    if let Some(event) = running.sessions.open(connection) {
-                        running.handle(event);
-                    }
-                }
+                Some(connection) = incoming.recv() => running.open(connection),
                 notice = inputs.noticed.recv() => match notice {
                     Some(Notice::Volume(key)) => running.handle(Event::Changed(key)),
                     Some(Notice::Server(server)) => running.handle(Event::ServerChanged(server)),
@@ -160,6 +177,12 @@ impl Running {
         }
         let actions = self.leader.handle(event, now());
         self.perform(actions);
+    }
+
+    fn open(&mut self, connection: Connection) {
+        if let Some(event) = self.sessions.open(connection) {
+            self.handle(event);
+        }
     }
 
     fn query(&mut self, query: super::Query) {
@@ -229,9 +252,7 @@ impl Running {
 }
 
 /// All rows, the machines that run, and the place in the feed right behind what these rows show.
-async fn read_everything(
-    store: &Store,
-) -> Result<(Changes, Vec<terrane_types::InstanceId>, Cursor), StoreError> {
+async fn read_everything(store: &Store) -> Result<(Changes, Vec<InstanceId>, Cursor), StoreError> {
     store
         .read(|tx| async move {
             let cursor = changes().position(store, &tx).await?;

@@ -15,8 +15,6 @@ use crate::db::{self, Changes};
 use crate::placement::{Placed, Want};
 use crate::rows::{LifeRow, SettingsRow, StripeRow, TOKENS, TokenRow, VOLUMES, VolumeRow, volume_key};
 
-/// Bytes of a block of the replication protocol.
-const BLOCK: u64 = 4096;
 /// Bytes that lie in one stripe before the next one goes on. (All volumes have one stripe yet.)
 const STRIPE_BYTES: u64 = 1 << 30;
 
@@ -110,7 +108,7 @@ fn first_stripe(volume: &VolumeRow, want: &Want, placed: &Placed) -> StripeRow {
         stripe_index: 0,
         stripes: 1,
         stripe_bytes: volume.stripe_bytes,
-        blocks: volume.settings.bytes() / BLOCK,
+        blocks: volume.blocks_of_stripe(volume.settings.size_gib),
     };
     let mut row = StripeRow {
         version: 1,

@@ -2,15 +2,13 @@
 
 use jiff::Timestamp;
 use terrane_ec2::service::limits::resolve_change;
-use terrane_ec2::service::{
-    Caller, ModificationState, ServiceError, Settings, VolumeChange, VolumeModification,
-};
+use terrane_ec2::service::{Caller, ModificationState, ServiceError, VolumeChange, VolumeModification};
 use terrane_store::Tx;
 use terrane_types::VolumeId;
 
 use super::{CallError, own_volume, show};
 use crate::db::{self, Changes};
-use crate::rows::{LifeRow, ModificationRow, SettingsRow, StripeRow};
+use crate::rows::{LifeRow, ModificationRow, SettingsRow, VolumeRow};
 
 pub(super) async fn modify(
     tx: Tx,
@@ -28,9 +26,10 @@ pub(super) async fn modify(
         }
         .into());
     }
-    let original = Settings::from(volume.settings);
-    let target = resolve_change(&original, &change).map_err(ServiceError::from)?;
-    let (from, to) = (volume.settings, SettingsRow::from(target));
+    let original = volume.settings;
+    // What is asked for while the volume grows, is asked of the volume that it will be.
+    let from = SettingsRow { size_gib: volume.grows_to().unwrap_or(original.size_gib), ..original };
+    let to = SettingsRow::from(resolve_change(&from.into(), &change).map_err(ServiceError::from)?);
     can_be_granted(&from, &to)?;
     if from.multi_attach != to.multi_attach && !volume.attachments.is_empty() {
         return Err(ServiceError::IncorrectState {
@@ -41,9 +40,41 @@ pub(super) async fn modify(
         .into());
     }
     let mut changed = Changes::default();
+    reserve(&tx, &mut changed, &volume, (from, to), overcommit).await?;
+    let now = Timestamp::now();
+    // A larger size holds when all copies have it.
+    let held = SettingsRow { size_gib: original.size_gib, ..to };
+    let ended = (held == to).then_some(now);
+    let modification = ModificationRow { original, target: to, started: now, ended, failed: None };
+    // As it was asked for; what is complete at once is so when it is looked at.
+    let asked = VolumeModification {
+        state: ModificationState::Modifying,
+        progress: 0,
+        ended: None,
+        ..show::modification(&volume.id, &modification)
+    };
+    volume.settings = held;
+    volume.modification = Some(modification);
+    changed.put_volume(&tx, volume).await?;
+    Ok((asked, changed))
+}
+
+/// What every copy takes more, its pool must have; then the stripes are as large as they shall be.
+async fn reserve(
+    tx: &Tx,
+    changed: &mut Changes,
+    volume: &VolumeRow,
+    (from, to): (SettingsRow, SettingsRow),
+    overcommit: u32,
+) -> Result<(), CallError> {
     let more = to.demand().beyond(from.demand());
-    let map = db::map(&tx).await?;
-    for row in db::stripes_of(&tx, &volume).await? {
+    let map = db::map(tx).await?;
+    let stripes = db::stripes_of(tx, volume).await?;
+    if stripes.len() > 1 && to.size_gib != from.size_gib {
+        let text = "Volumes of several stripes cannot be made larger yet.";
+        return Err(ServiceError::Unsupported(text.to_owned()).into());
+    }
+    for row in stripes {
         for place in row.places.values() {
             map.can_grow(*place, more, overcommit).map_err(|reason| {
                 ServiceError::Unsupported(format!(
@@ -51,33 +82,20 @@ pub(super) async fn modify(
                 ))
             })?;
         }
-        let after = StripeRow { demand: to.demand(), version: row.version + 1, ..row.clone() };
-        if after.demand != row.demand {
-            changed.put_stripe(&tx, Some(&row), Some(after)).await?;
+        let same = to.size_gib == from.size_gib;
+        let blocks = if same { row.identity.blocks } else { volume.blocks_of_stripe(to.size_gib) };
+        let after = row.resized(blocks, to.demand());
+        if (after.demand, after.identity.blocks) != (row.demand, row.identity.blocks) {
+            changed.put_stripe(tx, Some(&row), Some(after)).await?;
         }
     }
-    let now = Timestamp::now();
-    let modification = ModificationRow { original: from, target: to, started: now, ended: now };
-    // As it was asked for; it is complete when it is looked at.
-    let asked = VolumeModification {
-        state: ModificationState::Modifying,
-        progress: 0,
-        ended: None,
-        ..show::modification(&volume.id, &modification)
-    };
-    volume.settings = to;
-    volume.modification = Some(modification);
-    changed.put_volume(&tx, volume).await?;
-    Ok((asked, changed))
+    Ok(())
 }
 
-/// What needs no data to be moved. A copy has the size that it was made with: growing is not among it yet.
+/// What needs no data to be moved.
 fn can_be_granted(from: &SettingsRow, to: &SettingsRow) -> Result<(), ServiceError> {
     if to.size_gib < from.size_gib {
         return Err(ServiceError::Unsupported("Volumes cannot be made smaller yet.".into()));
-    }
-    if to.size_gib > from.size_gib {
-        return Err(ServiceError::Unsupported("Volumes cannot be made larger yet.".into()));
     }
     if from.media() != to.media() {
         return Err(ServiceError::Unsupported("Volumes cannot go to other media yet.".into()));

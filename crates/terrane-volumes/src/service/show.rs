@@ -144,15 +144,20 @@ pub(super) fn attachment(volume: &VolumeRow, row: &AttachmentRow) -> Attachment 
 }
 
 pub(super) fn modification(volume: &VolumeId, row: &ModificationRow) -> VolumeModification {
+    let (state, progress) = match (&row.ended, &row.failed) {
+        (None, _) => (ModificationState::Modifying, 0),
+        (Some(_), None) => (ModificationState::Completed, 100),
+        (Some(_), Some(_)) => (ModificationState::Failed, 0),
+    };
     VolumeModification {
         volume: volume.clone(),
-        state: ModificationState::Completed,
-        message: None,
+        state,
+        message: row.failed.clone(),
         original: row.original.into(),
         target: row.target.into(),
-        progress: 100,
+        progress,
         started: row.started,
-        ended: Some(row.ended),
+        ended: row.ended,
     }
 }
 

@@ -16,7 +16,7 @@ use terrane_ec2::service::{
 use terrane_store::Store;
 use terrane_telemetry::Metrics;
 use terrane_types::{AccountId, Region, VolumeId, Zone};
-use terrane_volumes::{Manager, ManagerConfig};
+use terrane_volumes::{Manager, ManagerConfig, ManagerMetrics};
 
 fn caller() -> Caller {
     Caller { account: AccountId::root(), principal: "root".into(), request_id: "r".into() }
@@ -28,7 +28,7 @@ fn config(store: &Store, key: &ClusterKey) -> ManagerConfig {
 
 async fn start(config: ManagerConfig) -> Manager {
     let metrics = Metrics::new();
-    Manager::start(config, &mut metrics.with(|_| terrane_telemetry::Registry::default())).await.unwrap()
+    Manager::start(config, metrics.with(ManagerMetrics::register)).await.unwrap()
 }
 
 /// Waits until something is so; fails after ten seconds.

@@ -78,11 +78,11 @@ fn beside(at: &Path, suffix: &str) -> PathBuf {
 /// Serves the device in this process. The first line on standard output is a [`Made`].
 async fn serve(client: &Client, id: &str, at: &Path) -> anyhow::Result<()> {
     let volume = volume::get(client, id).await?;
-    let url = volume.attachments.iter().find_map(|attachment| attachment.nbd_url.as_deref());
+    let url = volume.attachments.iter().find_map(|attachment| attachment.nbd_url.as_ref());
     let url =
         url.with_context(|| format!("volume {id} is attached to nothing: see `terrane volume attach`"))?;
     let mut signals = Signals::new()?;
-    let mut device = Device::attach_uri(url, None, at).await?;
+    let mut device = Device::attach_uri(&url.0, None, at).await?;
     let path = device.path().context("the device is there")?.display().to_string();
     let made = Made { device: path, at: at.to_owned(), pid: std::process::id() };
     let pid = beside(at, ".pid");

@@ -316,7 +316,7 @@ fn report(volume: &Volume) -> String {
 }
 
 fn copies_of(copies: &[Copy]) -> Table {
-    let mut table = table(["server", "zone", "media", "role", "state"]);
+    let mut table = table(["server", "zone", "media", "role", "state", "trouble"]);
     for copy in copies {
         let state = match copy.resync {
             Some(resync) if resync.moved + resync.left > 0 => {
@@ -324,8 +324,8 @@ fn copies_of(copies: &[Copy]) -> Table {
             }
             _ => copy.state.clone(),
         };
-        let Copy { server, zone, media, role, .. } = copy.clone();
-        table.add_row([server, zone, media, role, state]);
+        let Copy { server, zone, media, role, trouble, .. } = copy.clone();
+        table.add_row([server, zone, media, role, state, or_dash(trouble)]);
     }
     table
 }
@@ -334,7 +334,7 @@ fn attachments_of(attachments: &[Attachment]) -> Table {
     let mut table = table(["instance", "device", "state", "address"]);
     for attachment in attachments {
         let Attachment { instance_id, nbd_url, device, state, trouble, .. } = attachment.clone();
-        table.add_row([instance_id, device, state, or_dash(nbd_url.or(trouble))]);
+        table.add_row([instance_id, device, state, or_dash(nbd_url.map(|url| url.0).or(trouble))]);
     }
     table
 }

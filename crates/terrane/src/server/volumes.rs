@@ -19,7 +19,7 @@ use terrane_store::Store;
 use terrane_telemetry::Metrics;
 use terrane_telemetry::health::HealthRegistry;
 use terrane_types::{AccountId, Zone};
-use terrane_volumes::{Manager, ManagerConfig};
+use terrane_volumes::{Manager, ManagerConfig, ManagerMetrics};
 
 use super::config::Config;
 use super::datadir::{CLUSTER_KEY, DataDir, NBD_SOCKET};
@@ -90,12 +90,8 @@ impl Start<'_> {
             store: self.store.clone(),
             region: self.config.region.clone(),
         };
-        // The registry is behind a lock, which no task may hold while it waits.
-        let started = tokio::task::block_in_place(|| {
-            let runtime = tokio::runtime::Handle::current();
-            self.metrics.with(|registry| runtime.block_on(Manager::start(config, registry)))
-        });
-        started.context("the volume manager cannot start")
+        let metrics = self.metrics.with(ManagerMetrics::register);
+        Manager::start(config, metrics).await.context("the volume manager cannot start")
     }
 
     async fn rest(&self, volumes: &mut Volumes, credentials: Credentials) -> anyhow::Result<()> {

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use terrane_ec2::service;
-use terrane_volumes::admin;
 use utoipa::ToSchema;
+
+pub use terrane_volumes::admin::{
+    AttachmentDetail as Attachment, CopyDetail as Copy, ResyncDetail as Resync, VolumeDetail as Volume,
+};
 
 /// A volume, in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -68,149 +71,6 @@ impl From<service::Volume> for VolumeSummary {
             created: volume.created.to_string(),
             tags: volume.tags,
         }
-    }
-}
-
-/// A volume with its copies and attachments.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Volume {
-    /// `vol-…`
-    #[schema(examples("vol-0123456789abcdef0"))]
-    pub id: String,
-    /// `creating`, `available`, `in-use`, `deleting`, `error`.
-    pub state: String,
-    /// `ok`, `degraded` (fewer copies in sync than wanted), `impaired` (no copy that could serve it).
-    pub health: String,
-    /// Size in GiB.
-    pub size_gib: u32,
-    /// The smallest size that loses nothing, as far as it is known.
-    pub min_safe_size_gib: u32,
-    /// `gp3`, `gp2`, `io1`, `io2`, `st1`, `sc1`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// IOPS, where the type has them.
-    pub iops: Option<u32>,
-    /// MiB/s, where the type has them.
-    pub throughput: Option<u32>,
-    /// Where the primary lies.
-    pub zone: String,
-    /// Grows with every change of who holds its copies.
-    pub generation: u64,
-    /// Stripes.
-    pub stripes: u32,
-    /// Its copies, by stripe.
-    pub copies: Vec<Copy>,
-    /// Where it is attached.
-    pub attachments: Vec<Attachment>,
-    /// When it was made (RFC 3339).
-    pub created: String,
-    /// Tags.
-    pub tags: BTreeMap<String, String>,
-    /// What is unusual about it, and why.
-    pub notes: Vec<String>,
-}
-
-/// A copy of one of a volume's stripes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = VolumeCopy)]
-pub struct Copy {
-    /// The name of its server.
-    pub server: String,
-    /// The server's identifier.
-    pub server_id: String,
-    /// The server's zone.
-    pub zone: String,
-    /// `ssd` or `hdd`.
-    pub media: String,
-    /// `primary` or `mirror`.
-    pub role: String,
-    /// `in_sync`, `joining` or `lost`; `creating` before it was part of the stripe.
-    pub state: String,
-    /// Which stripe, from 0.
-    pub stripe: u32,
-    /// Its number within the stripe.
-    pub copy: u64,
-    /// How far it is, where it joins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resync: Option<Resync>,
-}
-
-/// How far a copy that joins is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Resync {
-    /// Bytes moved in this attempt.
-    pub moved: u64,
-    /// Bytes left, as far as known.
-    pub left: u64,
-}
-
-/// A volume at an instance.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Attachment {
-    /// `i-…`
-    pub instance_id: String,
-    /// Where it is served, once it is. Who knows it reads and writes the volume: told to who may
-    /// `terrane:UseVolume`.
-    pub nbd_url: Option<String>,
-    /// The device name that was asked for.
-    pub device: String,
-    /// `attaching`, `attached`, `detaching`.
-    pub state: String,
-    /// When it was asked for (RFC 3339).
-    pub attached: String,
-    /// Why it cannot be served, if so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
-}
-
-/// Without the address, which is a secret.
-impl std::fmt::Debug for Attachment {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { instance_id, device, state, .. } = self;
-        let mut shown = f.debug_struct("Attachment");
-        shown.field("instance_id", instance_id).field("device", device).field("state", state);
-        shown.finish_non_exhaustive()
-    }
-}
-
-impl From<admin::VolumeDetail> for Volume {
-    fn from(detail: admin::VolumeDetail) -> Self {
-        let admin::VolumeDetail { id, state, health, size_gib, min_safe_size_gib, kind, .. } = detail;
-        let admin::VolumeDetail { iops, throughput, zone, generation, stripes, created, tags, notes, .. } =
-            detail;
-        Self {
-            id,
-            state,
-            health,
-            size_gib,
-            min_safe_size_gib,
-            kind,
-            iops,
-            throughput,
-            zone,
-            generation,
-            stripes,
-            copies: detail.copies.into_iter().map(Copy::from).collect(),
-            attachments: detail.attachments.into_iter().map(Attachment::from).collect(),
-            created,
-            tags,
-            notes,
-        }
-    }
-}
-
-impl From<admin::CopyDetail> for Copy {
-    fn from(detail: admin::CopyDetail) -> Self {
-        let admin::CopyDetail { stripe, copy, server, server_id, zone, media, role, state, resync } = detail;
-        let resync = resync.map(|admin::ResyncDetail { moved, left }| Resync { moved, left });
-        Self { server, server_id, zone, media, role, state, stripe, copy, resync }
-    }
-}
-
-impl From<admin::AttachmentDetail> for Attachment {
-    fn from(detail: admin::AttachmentDetail) -> Self {
-        let admin::AttachmentDetail { instance_id, nbd_url, device, state, attached, trouble } = detail;
-        Self { instance_id, nbd_url: nbd_url.map(|url| url.0), device, state, attached, trouble }
     }
 }
 

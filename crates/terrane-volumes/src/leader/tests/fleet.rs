@@ -1,6 +1,8 @@
 //! Pretended servers and a pretended machine around the decisions. Of the replication protocol they do as much as
 //! the manager can see: adopt, ask for activation, confirm, join, lease; and they "write", so that losses show.
 
+mod chaos;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use terrane_block_core::manager::Request;
@@ -13,7 +15,8 @@ use terrane_block_wire::control::{
 };
 use terrane_block_wire::transport::Credentials;
 use terrane_ec2::service::{
-    AttachVolume, Caller, DetachVolume, NewVolume, ServiceError, Settings, VolumeService as _, VolumeType,
+    AttachVolume, Caller, DetachVolume, NewVolume, ServiceError, Settings, VolumeChange, VolumeService as _,
+    VolumeType,
 };
 use terrane_store::{Cursor, Page, Store, StoreError};
 use terrane_types::{AccountId, InstanceId, Region, VolumeId, Zone};
@@ -21,7 +24,8 @@ use terrane_types::{AccountId, InstanceId, Region, VolumeId, Zone};
 use super::super::{Action, Event, JobFailure, JobId, Leader, SessionId, Terms};
 use crate::db::{self, Notice};
 use crate::jobs::{Job, JobError, Rules};
-use crate::rows::{DELETIONS, Demand, SERVERS, STRIPES, changes, hex};
+use crate::rebuild::Written;
+use crate::rows::{DELETIONS, Demand, STRIPES, VOLUMES, changes, hex};
 use crate::{Manager, ManagerConfig};
 
 struct Copy {
@@ -42,6 +46,10 @@ struct Server {
     up: bool,
     frozen: bool,
     muted: bool,
+    /// Its drives cannot have larger files.
+    small: bool,
+    /// Its drives answer nothing.
+    hung: bool,
     copies: BTreeMap<(StripeId, CopyId), Copy>,
     inbox: VecDeque<FromManager>,
 }
@@ -63,6 +71,17 @@ pub(super) struct Fleet {
     volumes: Vec<VolumeId>,
     /// The last acknowledged write of each stripe.
     acknowledged: BTreeMap<StripeId, u64>,
+}
+
+impl Server {
+    /// What it says of its copies.
+    fn trouble(&self) -> Option<&'static str> {
+        match (self.hung, self.small) {
+            (true, _) => Some("the drive hangs"),
+            (false, true) => Some("it cannot grow"),
+            (false, false) => None,
+        }
+    }
 }
 
 fn zone(letter: &str) -> Zone {
@@ -107,6 +126,8 @@ impl Fleet {
                 up: false,
                 frozen: false,
                 muted: false,
+                small: false,
+                hung: false,
                 copies: BTreeMap::new(),
                 inbox: VecDeque::new(),
             };
@@ -313,8 +334,15 @@ impl Fleet {
     }
 
     fn follow(&mut self, id: ServerId, view: &StripeView) {
+        if self.servers[&id].hung {
+            return;
+        }
         let muted = self.servers[&id].muted;
         let stripe = view.stripe;
+        if self.grow(id, view) {
+            let copies = self.reports(id);
+            self.say(id, ToManager::Copies(copies));
+        }
         let mut asks = Vec::new();
         let copies = &mut self.servers.get_mut(&id).unwrap().copies;
         for ((_, number), copy) in copies.iter_mut().filter(|((of, _), _)| *of == stripe) {
@@ -358,6 +386,19 @@ impl Fleet {
         }
     }
 
+    /// Copies get the size that the manager wants. Whether there is something to report.
+    fn grow(&mut self, id: ServerId, view: &StripeView) -> bool {
+        let server = self.servers.get_mut(&id).unwrap();
+        let mut smaller = false;
+        for ((stripe, _), copy) in &mut server.copies {
+            if *stripe == view.stripe && copy.identity.blocks < view.blocks {
+                smaller = true;
+                copy.identity.blocks = if server.small { copy.identity.blocks } else { view.blocks };
+            }
+        }
+        smaller
+    }
+
     /// Copies ask again for what was not answered.
     fn remind(&mut self, id: ServerId) {
         let stripes: BTreeSet<StripeId> =
@@ -368,7 +409,7 @@ impl Fleet {
     }
 
     fn copy_mut(&mut self, stripe: StripeId, copy: CopyId) -> Option<&mut Copy> {
-        let servers = self.servers.values_mut().filter(|server| server.up && !server.frozen);
+        let servers = self.servers.values_mut().filter(|server| server.up && !server.frozen && !server.hung);
         servers.filter_map(|server| server.copies.get_mut(&(stripe, copy))).next()
     }
 
@@ -429,11 +470,11 @@ impl Fleet {
             stripe: *stripe,
             copy: *number,
             pool: copy.pool,
-            incarnation: Some(copy.incarnation),
+            incarnation: (!self.servers[&id].hung).then_some(copy.incarnation),
             kept: copy.kept.clone(),
             identity: copy.identity.clone(),
             record: copy.record.clone(),
-            trouble: None,
+            trouble: self.servers[&id].trouble().map(str::to_owned),
         };
         copies.map(report).collect()
     }
@@ -499,6 +540,23 @@ impl Fleet {
 
     pub(super) fn mute_confirmations(&mut self, id: ServerId, muted: bool) {
         self.servers.get_mut(&id).unwrap().muted = muted;
+    }
+
+    pub(super) fn have_small_drives(&mut self, id: ServerId, small: bool) {
+        self.servers.get_mut(&id).unwrap().small = small;
+    }
+
+    /// Its drives hang: it says so itself. When they answer again, its copies begin another life and lack nothing else.
+    pub(super) fn hang(&mut self, id: ServerId, hung: bool) {
+        let lives = self.random();
+        let server = self.servers.get_mut(&id).unwrap();
+        server.hung = hung;
+        for copy in server.copies.values_mut().filter(|_| !hung) {
+            copy.kept.insert(copy.incarnation);
+            copy.incarnation = Incarnation(lives);
+        }
+        let copies = self.reports(id);
+        self.say(id, ToManager::Copies(copies));
     }
 
     pub(super) fn complain_about_primary(&mut self, id: &VolumeId) {
@@ -573,6 +631,11 @@ impl Fleet {
         self.manager.detach_volume(&self.caller, what).await.map(|_| ())
     }
 
+    pub(super) async fn resize(&mut self, id: &VolumeId, size_gib: u32) -> Result<(), ServiceError> {
+        let change = VolumeChange { size_gib: Some(size_gib), ..VolumeChange::default() };
+        self.manager.modify_volume(&self.caller, id, change).await.map(|_| ())
+    }
+
     pub(super) async fn drain(&mut self, id: ServerId, draining: bool) {
         let name = hex(id.0);
         let done = if draining { self.manager.drain(&name).await } else { self.manager.undrain(&name).await };
@@ -609,19 +672,23 @@ impl Fleet {
         self.new_manager(true).await;
     }
 
+    /// How many volumes were made, and could not be made.
     pub(super) async fn rebuild(&mut self) -> (usize, usize) {
-        let servers = self.leader.servers.iter();
-        let reports =
-            servers.flat_map(|(id, server)| server.copies.values().map(|heard| (*id, heard.report.clone())));
-        let (plans, failed) = crate::rebuild::plan(&reports.collect());
+        let (plans, mut failed) = crate::rebuild::plan(&self.leader.copies_kept());
         let mut made = 0;
         for plan in &plans {
             let write = |tx| async move {
-                let changed = plan.write(&tx, 2, jiff::Timestamp::UNIX_EPOCH).await?.unwrap_or_default();
-                changed.publish(&tx).await?;
-                Ok::<_, StoreError>(usize::from(!changed.volumes.is_empty()))
+                let written = plan.write(&tx, 2, jiff::Timestamp::UNIX_EPOCH).await?;
+                if let Written::Made(changed) = &written {
+                    changed.publish(&tx).await?;
+                }
+                Ok::<_, StoreError>(written)
             };
-            made += self.store.transact(write).await.unwrap();
+            match self.store.transact(write).await.unwrap() {
+                Written::Made(_) => made += 1,
+                Written::Known => {}
+                Written::Failed(reason) => failed.push(reason),
+            }
         }
         (made, failed.len())
     }
@@ -652,6 +719,12 @@ impl Fleet {
         self.leader.stripes[&stripe].row.places.values().map(|place| place.server).collect()
     }
 
+    pub(super) fn told(&self, id: &VolumeId, server: ServerId) -> crate::leader::Told {
+        let stripe = &self.leader.stripes[&self.leader.volume(id).unwrap().stripes[0]];
+        let (copy, _) = stripe.row.places.iter().find(|(_, place)| place.server == server).unwrap();
+        self.leader.told(stripe, *copy)
+    }
+
     pub(super) fn zones_of(&self, id: &VolumeId) -> Vec<String> {
         self.servers_of(id).iter().map(|server| self.servers[server].zone.to_string()).collect()
     }
@@ -663,14 +736,17 @@ impl Fleet {
     /// Everything is whole: copies in sync on different servers that are not drained, no copy too many anywhere, and pools
     /// promise exactly what is there.
     pub(super) async fn check_at_rest(&self) {
-        let (stripes, deletions, map) = self
+        let (volumes, stripes, deletions, map) = self
             .store
             .read(|tx| async move {
-                let deletions = db::all(&DELETIONS, &tx).await?;
-                Ok::<_, StoreError>((db::all(&STRIPES, &tx).await?, deletions, db::map(&tx).await?))
+                let (volumes, deletions) = (db::all(&VOLUMES, &tx).await?, db::all(&DELETIONS, &tx).await?);
+                Ok::<_, StoreError>((volumes, db::all(&STRIPES, &tx).await?, deletions, db::map(&tx).await?))
             })
             .await
             .unwrap();
+        for (_, row) in &volumes {
+            assert_eq!(row.grows_to(), None, "{row:?}");
+        }
         let mut promised: BTreeMap<(ServerId, PoolName), Demand> = BTreeMap::new();
         let mut wanted: BTreeSet<(ServerId, StripeId, CopyId)> = BTreeSet::new();
         for (_, row) in &stripes {
@@ -683,6 +759,8 @@ impl Fleet {
             for (copy, place) in &row.places {
                 assert!(!map.servers[&place.server].0.draining, "{row:?}");
                 wanted.insert((place.server, row.id, *copy));
+                let there = &self.servers[&place.server].copies[&(row.id, *copy)];
+                assert!(there.identity.blocks >= row.identity.blocks, "{row:?}");
                 promised.entry((place.server, place.pool)).or_default().add(row.demand);
             }
         }
@@ -697,62 +775,6 @@ impl Fleet {
             }
         }
         assert_eq!(self.leader.stripes.len(), stripes.len());
-    }
-
-    // Chaos.
-
-    pub(super) async fn chaos(&mut self, what: u8, which: usize) {
-        let id = ServerId(which as u128 + 1);
-        let volume = self.volumes.get(which % self.volumes.len().max(1)).cloned();
-        match (what, volume) {
-            (0 | 1, _) if self.volumes.len() < 4 => {
-                // A zone may be down.
-                let _ = self.create(if which.is_multiple_of(2) { "a" } else { "b" }).await;
-            }
-            (2, _) => self.kill(id),
-            (3, _) => self.start(id),
-            (4, _) => self.freeze(id),
-            (5, _) => self.thaw(id),
-            (6, _) => self.disconnect(id),
-            (7, _) => self.new_manager(true).await,
-            (8, _) => self.drain(id, which.is_multiple_of(2)).await,
-            (9, _) => self.fail_jobs = 3,
-            (10, Some(volume)) => {
-                // Which of them is possible depends.
-                if self.attach(&volume).await.is_err() {
-                    let _ = self.detach(&volume, which.is_multiple_of(2)).await;
-                }
-            }
-            (11, Some(volume)) if self.manager.delete_volume(&self.caller, &volume).await.is_ok() => {
-                self.volumes.retain(|other| *other != volume);
-            }
-            (_, Some(volume)) => self.write(&volume),
-            (_, None) => {}
-        }
-    }
-
-    /// Everything is repaired; volumes that could not be made are deleted.
-    pub(super) async fn heal(&mut self) {
-        self.fail_jobs = 0;
-        let ids: Vec<ServerId> = self.servers.keys().copied().collect();
-        let known = self.store.read(|tx| async move { db::all(&SERVERS, &tx).await }).await.unwrap();
-        for id in ids {
-            self.thaw(id);
-            self.start(id);
-            if known.iter().any(|(_, row)| row.id == id) {
-                self.drain(id, false).await;
-            }
-        }
-        self.run(2000).await;
-        for volume in self.volumes.clone() {
-            let failed = self
-                .leader
-                .volume(&volume)
-                .is_some_and(|row| matches!(row.life, crate::rows::LifeRow::Failed(_)));
-            if failed {
-                self.manager.delete_volume(&self.caller, &volume).await.unwrap();
-            }
-        }
     }
 }
 

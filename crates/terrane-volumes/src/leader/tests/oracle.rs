@@ -29,8 +29,7 @@ fn kinds() -> impl Strategy<Value = VolumeType> {
 
 fn calls() -> impl Strategy<Value = Call> {
     let change = (
-        // Growing, which the model grants, is refused.
-        prop::option::of(1u32..2),
+        prop::option::of(1u32..5),
         prop::option::of(kinds()),
         prop::option::of(prop::sample::select(vec![100u32, 3000, 5000])),
         prop::option::of(prop::sample::select(vec![125u32, 300])),
