@@ -40,6 +40,12 @@ pub enum KeyError {
     },
 }
 
+/// The bits of a key's mode that would let others read it. In its credentials directory a service is alone, but systemd
+/// (since 254) lets its user in by an ACL, which looks like a group that may read.
+fn others(path: &Path, credentials: Option<&Path>) -> u32 {
+    if credentials.is_some_and(|directory| path.parent() == Some(directory)) { 0o037 } else { 0o077 }
+}
+
 impl ClusterKey {
     /// A new one.
     #[must_use]
@@ -60,7 +66,8 @@ impl ClusterKey {
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let io = |source| KeyError::Io { path: path.into(), source };
         let mode = std::fs::metadata(path).map_err(io)?.mode() & 0o777;
-        if mode & 0o077 != 0 {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+        if mode & others(path, credentials.as_deref().map(Path::new)) != 0 {
             return Err(KeyError::Exposed { path: path.into(), mode });
         }
         let text = Zeroizing::new(std::fs::read_to_string(path).map_err(io)?);
@@ -142,6 +149,21 @@ mod tests {
         assert_eq!(format!("{key:?}"), "ClusterKey(hidden)");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(ClusterKey::load(&path), Err(KeyError::Exposed { mode: 0o640, .. })));
+    }
+
+    #[test]
+    fn a_service_may_keep_it_among_its_credentials() {
+        let directory = Path::new("/run/credentials/terrane-node.service");
+        for (path, credentials, mode, exposed) in [
+            ("/run/credentials/terrane-node.service/cluster.key", Some(directory), 0o440, false),
+            ("/run/credentials/terrane-node.service/cluster.key", Some(directory), 0o444, true),
+            ("/run/credentials/terrane-node.service/cluster.key", Some(directory), 0o460, true),
+            ("/run/credentials/terrane-node.service/cluster.key", None, 0o440, true),
+            ("/etc/terrane/cluster.key", Some(directory), 0o440, true),
+            ("/etc/terrane/cluster.key", None, 0o400, false),
+        ] {
+            assert_eq!(mode & others(Path::new(path), credentials) != 0, exposed, "{path} {mode:o}");
+        }
     }
 
     #[test]

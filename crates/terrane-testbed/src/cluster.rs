@@ -65,6 +65,8 @@ pub struct Plan {
     pub config: String,
     /// More options of each pool: `,capacity=…`.
     pub pool_options: String,
+    /// More command-line options of each node manager.
+    pub node_options: Vec<String>,
 }
 
 impl Plan {
@@ -80,6 +82,7 @@ impl Plan {
             networks: false,
             config: String::new(),
             pool_options: String::new(),
+            node_options: Vec::new(),
         }
     }
 
@@ -189,6 +192,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// Changes the managers' configuration file, for their next start.
+    pub fn set_config(&mut self, config: impl Into<String>) {
+        self.plan.config = config.into();
+    }
+
     /// What an operator copies from the first manager to another one: the key that wraps the store's secrets, and, for
     /// the command line, the root account's key.
     fn hand_over_secrets(&self, to: &Path) -> Result<()> {
@@ -234,6 +242,7 @@ impl Cluster {
             }
             Member::Node(n) => {
                 command.args(["--role", "node", "--zone", zone(n), "--name", &member.name()]);
+                command.args(&self.plan.node_options);
                 self.join(&mut command);
             }
         }

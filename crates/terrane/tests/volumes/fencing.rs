@@ -8,22 +8,22 @@ use terrane_testbed::{Cluster, Installation, Member, Plan};
 use crate::setup::{BINARY, attached, nbd_script, script};
 
 /// A script that is told what to do line by line, and answers line by line.
-struct Holder {
+pub(crate) struct Holder {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
 impl Holder {
-    fn start(url: &str) -> Self {
+    pub(crate) fn start(name: &str, url: &str) -> Self {
         let mut command = Command::new("/usr/bin/python3");
-        command.arg("-u").arg(script("holder.py")).arg(url);
+        command.args(["-u", "-B"]).arg(script(name)).arg(url);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Self { child, input, output: BufReader::new(output) }
     }
 
-    fn tell(&mut self, line: &str) -> String {
+    pub(crate) fn tell(&mut self, line: &str) -> String {
         writeln!(self.input, "{line}").unwrap();
         let mut answer = String::new();
         self.output.read_line(&mut answer).unwrap();
@@ -43,7 +43,7 @@ fn what_a_frozen_holder_had_queued_neither_lands_nor_is_answered() {
     let mut cluster = Cluster::start(Plan::new(BINARY, 3, 2)).unwrap();
     let [old, new] = [Member::Node(0), Member::Node(1)];
     let (volume, url) = attached(&cluster, &cluster.instance(old).unwrap());
-    let mut holder = Holder::start(&url);
+    let mut holder = Holder::start("holder.py", &url);
     // Writes are on their way all the time until it freezes; more are queued, and reads, when it has.
     assert_eq!(holder.tell("write 200"), "written");
     assert_eq!(holder.tell("stream"), "streaming");

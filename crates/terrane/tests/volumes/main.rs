@@ -5,11 +5,15 @@
 //! loop devices need root.
 #![allow(clippy::unwrap_used, reason = "helpers of tests; a panic is a failed test")]
 
+mod accounts;
 mod boto;
+mod cached;
 mod failover;
 mod faults;
 mod fencing;
 mod nbd_clients;
+mod nbd_rules;
+mod nbd_tls;
 mod resync;
 mod setup;
 mod space;

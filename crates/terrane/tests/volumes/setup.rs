@@ -26,7 +26,7 @@ pub(crate) fn script(name: &str) -> PathBuf {
 
 /// Runs one of the scripts for libnbd under the system's Python, which has it; returns what it printed.
 pub(crate) fn nbd_script(name: &str, arguments: &[&str]) -> String {
-    succeed(Command::new("/usr/bin/python3").arg("-u").arg(script(name)).args(arguments)).unwrap()
+    succeed(Command::new("/usr/bin/python3").args(["-u", "-B"]).arg(script(name)).args(arguments)).unwrap()
 }
 
 /// Makes a volume of a GiB and attaches it; returns its ID and its NBD URL.
