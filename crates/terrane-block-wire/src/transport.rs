@@ -1,8 +1,10 @@
 //! Connections: dialing, listening, and both directions of an established one.
 
+mod busy;
 mod connection;
 mod listen;
 
+pub use busy::BusyPoll;
 pub use connection::{Connection, Reader, SendError, Sender, Writer};
 pub use listen::Listener;
 

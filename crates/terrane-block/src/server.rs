@@ -12,6 +12,7 @@
 //! | `lives` | opening copies, their failures, and their next lives |
 //! | `watch` | what is due: leases, renewals, sending again, suspicion, progress |
 //! | `connections`, `peers` | who dials here, and whom this server dials |
+//! | `drives` | what drives are asked, how they are, and those that stop answering |
 //! | `pacing` | how fast copies catch up |
 //! | `scrub` | looking for damage before somebody needs what is damaged |
 //! | `control` | the manager: hello, heartbeats, records, commands |
@@ -21,6 +22,7 @@ mod clock;
 mod config;
 mod connections;
 mod control;
+mod drives;
 mod effects;
 mod hosted;
 mod identity;
@@ -33,6 +35,7 @@ mod reactor;
 mod scrub;
 mod watch;
 
+pub use crate::engine::media::DataPath;
 pub use config::{BlockServerConfig, OpenMedia, Pace, PoolSpec};
 pub use metrics::BlockMetrics;
 
@@ -142,7 +145,7 @@ type Started = oneshot::Sender<Result<(ServerId, SocketAddr), ServerError>>;
 fn run(config: BlockServerConfig, started: Started, stopped: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(64)
+        .max_blocking_threads(256)
         .thread_name(format!("drive {}", config.name))
         .build();
     let runtime = match runtime {

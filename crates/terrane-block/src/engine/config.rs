@@ -43,7 +43,8 @@ pub struct PoolConfig {
     pub log_extents: usize,
     /// Journal bytes after which a snapshot is written and older segments go. Bounds replay.
     pub replay_bytes: u64,
-    /// How the journal is kept.
+    /// How the journal is kept at first: small. One that gets a record that is too large for it is opened again with
+    /// [`PoolConfig::roomy_journal`].
     pub journal: LogConfig,
     /// Where the pool's identifier and copies' salts come from; `None`: the system's generator.
     pub seed: Option<u64>,
@@ -63,14 +64,26 @@ impl PoolConfig {
             log_extents: 1024,
             replay_bytes: 8 << 20,
             journal: LogConfig {
-                segment_bytes: 32 << 20,
-                max_record_bytes: 16 << 20,
-                max_batch_bytes: 24 << 20,
+                segment_bytes: 4 << 20,
+                max_record_bytes: 2 << 20,
+                max_batch_bytes: 3 << 20,
                 preallocate: Preallocate::Background,
                 ..LogConfig::default()
             },
             seed: None,
             bugs: Bugs::default(),
+        }
+    }
+
+    /// The journal of a pool with more in it than [`PoolConfig::journal`] takes: the largest state of a copy fits
+    /// (65,536 extents in its log and as many runs in each of 8 bitmaps: 9 MiB).
+    #[must_use]
+    pub fn roomy_journal(&self) -> LogConfig {
+        LogConfig {
+            segment_bytes: 32 << 20,
+            max_record_bytes: 16 << 20,
+            max_batch_bytes: 24 << 20,
+            ..self.journal.clone()
         }
     }
 

@@ -107,6 +107,9 @@ pub enum EngineError {
         /// The bound.
         limit: u64,
     },
+    /// The drive does not answer; nobody knows whether it will.
+    #[error("the drive does not answer")]
+    Hangs,
     /// The configuration makes no sense.
     #[error("bad configuration: {0}")]
     Config(&'static str),
@@ -115,6 +118,13 @@ pub enum EngineError {
 impl EngineError {
     pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, source: Arc::new(source) }
+    }
+
+    /// Whether the pool's journal refuses everything until [`super::Pool::recover`] succeeds.
+    #[must_use]
+    pub fn fails_pool(&self) -> bool {
+        let Self::Journal(error) = self else { return false };
+        matches!(error, LogError::Poisoned { .. } | LogError::Io { .. } | LogError::Config(_))
     }
 
     /// Whether waiting for room, and nothing else, helps.

@@ -50,6 +50,12 @@ impl Group {
         self.entries[index].push(new, is_flushed);
     }
 
+    /// Whether what lies on the drive for some of the blocks must be looked at before they are changed.
+    pub(crate) fn must_ask(&self, range: &Range<usize>) -> bool {
+        let is_invalid = |entry: &Entry| entry.new.state == super::entry::State::Invalid;
+        self.unsettled.any(range.clone()) || self.entries[range.clone()].iter().any(is_invalid)
+    }
+
     /// Blocks with data.
     pub(crate) fn data_blocks(&self) -> u64 {
         self.entries.iter().filter(|entry| entry.new.state == super::entry::State::Data).count() as u64

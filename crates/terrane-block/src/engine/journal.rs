@@ -2,8 +2,13 @@
 //!
 //! Whoever waits for a change may become the one who writes: it takes all that is queued, appends it, syncs once,
 //! and reports to the others. While that sync runs the next batch gathers.
+//!
+//! A journal starts small. The first record that is too large for it (the state of a copy with a long log and many
+//! absent copies) has it opened again with larger segments, for as long as the pool is open.
+//!
+//! A sync that failed leaves open what is durable: the journal refuses everything from then on, until
+//! [`Journal::reopen`] has read again what is there.
 
-use super::bugs::Bugs;
 use super::config::PoolConfig;
 use super::error::EngineError;
 use super::identity::PoolId;
@@ -12,7 +17,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use terrane_log::disk::Disk;
-use terrane_log::{Log, LogError};
+use terrane_log::{Log, LogConfig, LogError};
 
 /// What is told when a record is durable, or not going to be. Runs in the order of the records, on the thread that
 /// wrote them, and must not use the journal.
@@ -27,14 +32,17 @@ pub(crate) struct Journal {
 }
 
 struct Writer {
-    log: Log,
+    disk: Arc<dyn Disk>,
+    config: PoolConfig,
+    /// Or why there is none.
+    log: Result<Log, LogError>,
+    /// It was opened with larger segments.
+    roomy: bool,
     pool: PoolId,
     table: Table,
     /// Bytes appended since the last snapshot, and bytes of that snapshot.
     since: u64,
     snapshot: u64,
-    replay_bytes: u64,
-    bugs: Bugs,
 }
 
 /// What [`Journal::open`] went through.
@@ -54,23 +62,21 @@ impl Journal {
         config: &PoolConfig,
         may_be_new: bool,
     ) -> Result<(Self, Replayed), EngineError> {
-        let (log, _) = Log::open(disk, config.journal.clone())?;
-        let mut replay = Replay { pool, table: None, staged: None };
-        let mut replayed = Replayed::default();
-        let report = log.replay(None, |_, payload| replay.take(Record::decode(payload)?))?;
-        (replayed.records, replayed.bytes) = (report.records, report.bytes);
-        replayed.is_new = replay.table.is_none();
+        let (log, _) = Log::open(disk.clone(), config.journal.clone())?;
+        let (table, mut replayed) = replay(&log, pool)?;
+        replayed.is_new = table.is_none();
         if replayed.is_new && !may_be_new {
             return Err(EngineError::Corrupt { what: "the journal", found: "no snapshot".into() });
         }
         let mut writer = Writer {
-            log,
+            disk,
+            config: config.clone(),
+            log: Ok(log),
+            roomy: false,
             pool,
-            table: replay.table.unwrap_or_default(),
-            since: report.bytes,
+            table: table.unwrap_or_default(),
+            since: replayed.bytes,
             snapshot: 0,
-            replay_bytes: config.replay_bytes,
-            bugs: config.bugs,
         };
         if replayed.is_new {
             writer.write_snapshot()?;
@@ -101,6 +107,30 @@ impl Journal {
         slot.lock().take().expect("drive reports all that was queued before it")
     }
 
+    /// Why it refuses everything, if it does.
+    pub(crate) fn failure(&self) -> Option<LogError> {
+        self.writer.lock().log.as_ref().err().cloned()
+    }
+
+    /// After a failure: reads again what is there, and goes on with that. What was queued is refused. On an error
+    /// it goes on refusing, and this may be tried again.
+    pub(crate) fn reopen(&self) -> Result<(), EngineError> {
+        let mut writer = self.writer.lock();
+        let batch = std::mem::take(&mut *self.queue.lock());
+        if let Err(error) = &writer.log {
+            batch.into_iter().for_each(|(_, done)| done(Err(error.clone().into())));
+        } else {
+            writer.commit(batch);
+            return Ok(());
+        }
+        let (log, _) = Log::open(writer.disk.clone(), writer.log_config())?;
+        let (table, replayed) = replay(&log, writer.pool)?;
+        let found = || EngineError::Corrupt { what: "the journal", found: "no snapshot".into() };
+        (writer.table, writer.since, writer.snapshot) = (table.ok_or_else(found)?, replayed.bytes, 0);
+        writer.log = Ok(log);
+        Ok(())
+    }
+
     /// Looks at what is durable.
     pub(crate) fn with_table<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
         look(&self.writer.lock().table)
@@ -113,9 +143,16 @@ impl Writer {
         for (record, done) in batch {
             let payload = record.encode();
             let mut appended = self.append(&record, &payload);
-            if matches!(appended, Err(LogError::BatchFull { .. })) {
-                self.finish(&mut waiting);
-                appended = self.append(&record, &payload);
+            if let Err(error) = &appended {
+                let settle = |writer: &mut Self| {
+                    writer.finish(&mut waiting);
+                    Ok(())
+                };
+                match self.makes_room(error, settle) {
+                    Ok(true) => appended = self.append(&record, &payload),
+                    Ok(false) => {}
+                    Err(error) => appended = Err(error),
+                }
             }
             match appended {
                 Ok(()) => waiting.push((record, payload.len(), done)),
@@ -123,7 +160,7 @@ impl Writer {
             }
         }
         self.finish(&mut waiting);
-        if self.since > self.replay_bytes.max(2 * self.snapshot)
+        if self.since > self.config.replay_bytes.max(2 * self.snapshot)
             && let Err(error) = self.write_snapshot()
         {
             // The journal goes on growing, or is poisoned and says so at the next change.
@@ -131,13 +168,53 @@ impl Writer {
         }
     }
 
+    fn log_config(&self) -> LogConfig {
+        if self.roomy { self.config.roomy_journal() } else { self.config.journal.clone() }
+    }
+
+    /// Does something with the log. One that is poisoned is closed.
+    fn with_log<T>(&mut self, work: impl FnOnce(&mut Log) -> Result<T, LogError>) -> Result<T, LogError> {
+        let result = work(self.log.as_mut().map_err(|error| error.clone())?);
+        if let Err(error @ LogError::Poisoned { .. }) = &result {
+            self.log = Err(error.clone());
+        }
+        result
+    }
+
+    /// Makes the log one that takes larger records. Nothing may wait for a sync.
+    fn make_roomy(&mut self) -> Result<(), LogError> {
+        self.roomy = true;
+        // The old one ends before the new one begins: a log has one owner.
+        self.log = Err(LogError::Config("the journal is being opened"));
+        self.log = Log::open(self.disk.clone(), self.config.roomy_journal()).map(|(log, _)| log);
+        self.with_log(|_| Ok(()))
+    }
+
     /// What shrinks the log or gives room back may use the reserve.
     fn append(&mut self, record: &Record, payload: &[u8]) -> Result<(), LogError> {
-        match record {
-            Record::Create { .. } => self.log.append(&[payload]),
-            _ => self.log.append_reserved(&[payload]),
+        let grows = matches!(record, Record::Create { .. });
+        let append = |log: &mut Log| {
+            if grows { log.append(&[payload]) } else { log.append_reserved(&[payload]) }
+        };
+        self.with_log(append).map(|_| ())
+    }
+
+    /// Whether a record that was refused goes in once what is before it is durable, and that it is told to by
+    /// `settle`; then it may be appended again.
+    fn makes_room(
+        &mut self,
+        error: &LogError,
+        settle: impl FnOnce(&mut Self) -> Result<(), LogError>,
+    ) -> Result<bool, LogError> {
+        let too_large = matches!(error, LogError::TooLarge { .. }) && !self.roomy;
+        if !too_large && !matches!(error, LogError::BatchFull { .. }) {
+            return Ok(false);
         }
-        .map(|_| ())
+        settle(self)?;
+        if too_large {
+            self.make_roomy()?;
+        }
+        Ok(true)
     }
 
     /// Syncs and reports.
@@ -145,8 +222,8 @@ impl Writer {
         if waiting.is_empty() {
             return;
         }
-        let early = self.bugs.data_before_log;
-        let synced = if early { Ok(()) } else { self.log.sync().map(|_| ()) };
+        let early = self.config.bugs.data_before_log;
+        let synced = if early { Ok(()) } else { self.with_log(Log::sync).map(|_| ()) };
         for (record, bytes, done) in waiting.drain(..) {
             if synced.is_ok() {
                 self.since += bytes as u64;
@@ -158,46 +235,46 @@ impl Writer {
 
     /// Writes all states into a segment of their own and removes the older ones.
     fn write_snapshot(&mut self) -> Result<(), LogError> {
-        self.log.seal()?;
-        let mut bytes = 0;
-        let mut put = |log: &mut Log, record: Record| {
-            let payload = record.encode();
-            bytes += payload.len() as u64;
-            match log.append_reserved(&[&payload]) {
-                Err(LogError::BatchFull { .. }) => {
-                    log.sync()?;
-                    log.append_reserved(&[&payload])
-                }
-                other => other,
-            }
-        };
-        let first = put(&mut self.log, Record::Begin { pool: self.pool })?.segment;
-        if self.bugs.drop_journal_early {
-            self.log.sync()?;
-            self.remove_before(first)?;
+        self.with_log(Log::seal)?;
+        let first = self.put(&Record::Begin { pool: self.pool })?;
+        let mut bytes = first.1;
+        if self.config.bugs.drop_journal_early {
+            self.with_log(Log::sync)?;
+            self.remove_before(first.0)?;
         }
-        for (key, state) in &self.table {
-            let mut state = state.clone();
-            if self.bugs.snapshot_forgets_bitmaps {
+        let keys: Vec<CopyKey> = self.table.keys().copied().collect();
+        for key in keys {
+            let Some(mut state) = self.table.get(&key).cloned() else { continue };
+            if self.config.bugs.snapshot_forgets_bitmaps {
                 state.bitmaps.clear();
             }
-            put(&mut self.log, Record::State { key: *key, state })?;
+            bytes += self.put(&Record::State { key, state })?.1;
         }
         let copies = u32::try_from(self.table.len()).unwrap_or(u32::MAX);
-        put(&mut self.log, Record::End { copies })?;
-        self.log.sync()?;
+        bytes += self.put(&Record::End { copies })?.1;
+        self.with_log(Log::sync)?;
         (self.since, self.snapshot) = (0, bytes);
-        self.remove_before(first)
+        self.remove_before(first.0)
+    }
+
+    /// Appends a record of a snapshot. Returns its segment, and its bytes.
+    fn put(&mut self, record: &Record) -> Result<(u64, u64), LogError> {
+        let payload = record.encode();
+        let appended = match self.with_log(|log| log.append_reserved(&[&payload])) {
+            Err(error) if self.makes_room(&error, |writer| writer.with_log(Log::sync).map(|_| ()))? => {
+                self.with_log(|log| log.append_reserved(&[&payload]))
+            }
+            other => other,
+        };
+        Ok((appended?.segment, payload.len() as u64))
     }
 
     /// Removes the segments before this one, oldest first, so that what is left of them is never without its start.
     fn remove_before(&mut self, first: u64) -> Result<(), LogError> {
-        for segment in self.log.reader().segments() {
-            if segment.id < first {
-                self.log.remove_segment(segment.id)?;
-            }
-        }
-        Ok(())
+        self.with_log(|log| {
+            let segments = log.reader().segments();
+            segments.iter().filter(|old| old.id < first).try_for_each(|old| log.remove_segment(old.id))
+        })
     }
 }
 
@@ -216,7 +293,15 @@ fn apply(table: &mut Table, record: Record) -> bool {
     }
 }
 
-/// Goes through the journal at open.
+/// Goes through all of the journal. No table: there is no complete snapshot.
+fn replay(log: &Log, pool: PoolId) -> Result<(Option<Table>, Replayed), EngineError> {
+    let mut replay = Replay { pool, table: None, staged: None };
+    let report = log.replay(None, |_, payload| replay.take(Record::decode(payload)?))?;
+    let replayed = Replayed { records: report.records, bytes: report.bytes, is_new: false };
+    Ok((replay.table, replayed))
+}
+
+/// What the journal says so far.
 struct Replay {
     pool: PoolId,
     /// None before the first complete snapshot: what comes before it was superseded by it, and may lack its start.

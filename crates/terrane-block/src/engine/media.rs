@@ -2,12 +2,18 @@
 //!
 //! [`FsMedia`] is a directory of the host. [`OverDisk`] puts the same on any [`Disk`], the simulator's above all.
 
-use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use std::fs::{File, OpenOptions};
-use std::io::{self, IoSliceMut};
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+mod file;
+mod ring;
+
+pub use file::DataPath;
+
+use super::layout::BLOCK;
+use file::{FsData, Rings};
+use nix::fcntl::OFlag;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use terrane_log::disk::{Disk, DiskFile, FsDisk, Open};
 
@@ -20,6 +26,14 @@ pub trait Media: Send + Sync + 'static {
     /// # Errors
     /// As [`Disk::open`].
     fn open_data(&self, name: &str, how: Open) -> io::Result<Arc<dyn DataFile>>;
+    /// Has the drive do something small that no cache can answer, and returns when it has. For a medium that never
+    /// hangs there is nothing to do.
+    ///
+    /// # Errors
+    /// What the host says.
+    fn probe(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A sparse file, addressed by position.
@@ -29,7 +43,14 @@ pub trait DataFile: Send + Sync {
     /// # Errors
     /// `UnexpectedEof` when the file ends before, or what the host says.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
-    /// The same, if the kernel has all of it in memory. False: it has not, or cannot tell; `buf` has anything.
+    /// Fills all of these, at the same time where the drive can.
+    ///
+    /// # Errors
+    /// As [`DataFile::read_at`].
+    fn read_many(&self, parts: &mut [(&mut [u8], u64)]) -> io::Result<()> {
+        parts.iter_mut().try_for_each(|(buf, offset)| self.read_at(buf, *offset))
+    }
+    /// Reads, if the kernel has all of it in memory. False: it has not, or cannot tell; `buf` has anything.
     ///
     /// # Errors
     /// As [`DataFile::read_at`].
@@ -41,6 +62,16 @@ pub trait DataFile: Send + Sync {
     /// # Errors
     /// `StorageFull`, or what the host says.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+    /// Hands over all of these, in order: a later one only when those before it have been.
+    ///
+    /// # Errors
+    /// As [`DataFile::write_at`].
+    fn write_many(&self, parts: &[(&[u8], u64)]) -> io::Result<()> {
+        parts.iter().try_for_each(|(buf, offset)| self.write_at(buf, *offset))
+    }
+    /// Has the kernel begin to write a range to the drive, so that the next sync finds less to do. A hint: whatever
+    /// becomes of it, the sync tells.
+    fn write_out(&self, _offset: u64, _len: u64) {}
     /// Makes the bytes and the size durable. A failure must not be retried.
     ///
     /// # Errors
@@ -74,81 +105,70 @@ pub trait DataFile: Send + Sync {
     fn forget(&self) -> io::Result<()>;
 }
 
+/// The file that [`Media::probe`] writes.
+const PROBE: &str = "pool.probe";
+
 /// A directory of the host.
 #[derive(Debug)]
-pub struct FsMedia(Arc<FsDisk>);
+pub struct FsMedia {
+    disk: Arc<FsDisk>,
+    rings: Option<Arc<Rings>>,
+}
 
 impl FsMedia {
-    /// Opens a directory and makes it if it is not there.
+    /// Opens a directory and makes it if it is not there; its copies' bytes take the best path there is.
     ///
     /// # Errors
     /// What the host says.
     pub fn open(dir: impl Into<PathBuf>) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self(FsDisk::open(dir)?)))
+        Self::open_by(dir, DataPath::best())
+    }
+
+    /// The same by this path.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub fn open_by(dir: impl Into<PathBuf>, path: DataPath) -> io::Result<Arc<Self>> {
+        let rings = (path == DataPath::Ring).then(Arc::default);
+        Ok(Arc::new(Self { disk: FsDisk::open(dir)?, rings }))
     }
 }
 
 impl Media for FsMedia {
     fn disk(&self) -> Arc<dyn Disk> {
-        self.0.clone()
+        self.disk.clone()
     }
 
     fn open_data(&self, name: &str, how: Open) -> io::Result<Arc<dyn DataFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(how != Open::Read).create_new(how == Open::Create);
-        Ok(Arc::new(FsData(options.open(self.0.dir().join(name))?)))
+        let file = options.open(self.disk.dir().join(name))?;
+        Ok(Arc::new(FsData { file, rings: self.rings.clone() }))
+    }
+
+    fn probe(&self) -> io::Result<()> {
+        write_through(&self.disk.dir().join(PROBE))
     }
 }
 
-struct FsData(File);
-
-/// An offset as the host takes it.
-fn offset_of(offset: u64) -> io::Result<i64> {
-    i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput.into())
-}
-
-impl DataFile for FsData {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buf, offset)
-    }
-
-    fn read_cached(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
-        let len = buf.len();
-        match preadv2(&self.0, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT) {
-            Ok(read) => Ok(read == len),
-            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
+/// Writes one block at the start of a file past the page cache; through it and with a sync where the file system
+/// knows no other way.
+fn write_through(path: &Path) -> io::Result<()> {
+    let open = |flags: OFlag| {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).custom_flags(flags.bits()).open(path)
+    };
+    let memory = vec![0_u8; 2 * BLOCK];
+    // What goes past the page cache begins at a multiple of a block, in memory as on the drive.
+    let start = memory.as_ptr().align_offset(BLOCK);
+    let block = memory.get(start..start + BLOCK).ok_or(io::ErrorKind::Unsupported)?;
+    match open(OFlag::O_DIRECT).and_then(|file| file.write_all_at(block, 0)) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            let file = open(OFlag::empty())?;
+            file.write_all_at(block, 0)?;
+            file.sync_data()
         }
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(buf, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn allocated(&self) -> io::Result<u64> {
-        // The unit of `st_blocks` is 512 bytes, whatever the file system's blocks are.
-        Ok(self.0.metadata()?.blocks() * 512)
-    }
-
-    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        let mode = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        Ok(fallocate(&self.0, mode, offset_of(offset)?, offset_of(len)?)?)
-    }
-
-    fn forget(&self) -> io::Result<()> {
-        Ok(posix_fadvise(&self.0, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)
+        direct => direct,
     }
 }
 

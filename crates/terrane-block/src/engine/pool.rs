@@ -5,7 +5,7 @@ use super::config::{Declared, PoolConfig};
 use super::copy::{Copy, SUFFIX, file_name};
 use super::error::{EngineError, is_full};
 use super::identity::{self, Identity, PoolId};
-use super::journal::Journal;
+use super::journal::{Journal, Table};
 use super::layout::{BLOCK, Geometry};
 use super::media::Media;
 use super::record::{CopyKey, CopyState, MAX_RECORD, Record};
@@ -126,18 +126,10 @@ impl Pool {
             replayed_bytes: replayed.bytes,
             ..PoolReport::default()
         };
-        let known: BTreeSet<String> = table.keys().map(|key| file_name(*key)).collect();
-        for name in files.iter().filter(|name| !known.contains(**name)) {
-            disk.remove(name).map_err(EngineError::io("remove a file that no copy has"))?;
-            report.removed_files += 1;
-        }
+        report.removed_files = remove_strangers(&*disk, &table)?;
         report.missing = table.keys().copied().filter(|key| !files.contains(&file_name(*key))).collect();
         let used = table.values().map(|state| state.cold_blocks).sum();
-        let slot = |state: &CopyState| Slot {
-            open: Weak::new(),
-            data_blocks: Arc::new(AtomicU64::new(state.cold_blocks)),
-        };
-        let copies = table.iter().map(|(key, state)| (*key, slot(state))).collect();
+        let copies = table.iter().map(|(key, state)| (*key, Slot::of(state))).collect();
         let shared = Arc::new(Shared {
             id: identity.pool,
             media,
@@ -276,10 +268,77 @@ impl Pool {
         }
     }
 
+    /// Why the pool's journal refuses all changes, if it does: see [`Pool::recover`].
+    #[must_use]
+    pub fn failure(&self) -> Option<EngineError> {
+        self.shared.journal.failure().map(EngineError::from)
+    }
+
+    /// After a failure of the journal: reads again what is durable, and goes on with that. All copies that were open
+    /// have ended, since what was being changed may or may not have happened; open them again. Returns whether there
+    /// was anything to recover from.
+    ///
+    /// # Errors
+    /// As [`Pool::open`]: the drive is not well yet. May be called again.
+    pub fn recover(&self) -> Result<bool, EngineError> {
+        let mut copies = self.copies.lock();
+        let Some(failure) = self.failure() else { return Ok(false) };
+        for copy in copies.values().filter_map(|slot| slot.open.upgrade()) {
+            copy.end(failure.clone());
+        }
+        self.shared.journal.reopen()?;
+        let table = self.shared.journal.with_table(Clone::clone);
+        // What was being deleted, or made.
+        let gone: Vec<CopyKey> = copies.keys().copied().filter(|key| !table.contains_key(key)).collect();
+        for key in gone {
+            if let Some(slot) = copies.remove(&key) {
+                self.shared.give(slot.data_blocks.load(Ordering::Acquire));
+            }
+        }
+        for (key, state) in table.iter().filter(|(key, _)| !copies.contains_key(key)).collect::<Vec<_>>() {
+            self.shared.used.fetch_add(state.cold_blocks, Ordering::AcqRel);
+            copies.insert(*key, Slot::of(state));
+        }
+        remove_strangers(&*self.shared.disk, &table)?;
+        Ok(true)
+    }
+
+    /// Asks the drive for something small that no cache answers; an error is an answer, too.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub fn probe(&self) -> Result<(), EngineError> {
+        self.shared.media.probe().map_err(EngineError::io("probe a drive"))
+    }
+
+    /// Whether there is such a copy.
+    #[must_use]
+    pub fn has(&self, key: CopyKey) -> bool {
+        self.copies.lock().contains_key(&key)
+    }
+
     /// Makes durable what [`Copy::submit`] has queued, and tells.
     pub fn drive(&self) {
         self.shared.journal.drive();
     }
+}
+
+impl Slot {
+    /// Of a copy that is not open.
+    fn of(state: &CopyState) -> Self {
+        Self { open: Weak::new(), data_blocks: Arc::new(AtomicU64::new(state.cold_blocks)) }
+    }
+}
+
+/// Removes files of copies that were never completed, or deleted. Returns how many.
+fn remove_strangers(disk: &dyn Disk, table: &Table) -> Result<u64, EngineError> {
+    let known: BTreeSet<String> = table.keys().map(|key| file_name(*key)).collect();
+    let names = disk.list().map_err(EngineError::io("list a pool"))?;
+    let mut strangers = names.iter().filter(|name| name.ends_with(SUFFIX) && !known.contains(*name));
+    strangers.try_fold(0, |removed, name| {
+        disk.remove(name).map_err(EngineError::io("remove a file that no copy has"))?;
+        Ok(removed + 1)
+    })
 }
 
 /// Finds out whose directory this is, and takes an empty one.

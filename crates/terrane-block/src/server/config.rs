@@ -2,14 +2,14 @@
 
 use super::metrics::BlockMetrics;
 use crate::engine::PoolConfig;
-use crate::engine::media::{FsMedia, Media};
+use crate::engine::media::{DataPath, FsMedia, Media};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use terrane_block_wire::control;
-use terrane_block_wire::transport::Credentials;
+use terrane_block_wire::transport::{BusyPoll, Credentials};
 use terrane_types::Zone;
 
 /// A pool of the server: a directory on a drive, and what that is declared to have.
@@ -28,7 +28,7 @@ pub struct PoolSpec {
 }
 
 /// Opens the medium of a pool; tests put faulty ones in.
-pub type OpenMedia = dyn Fn(&PoolSpec) -> std::io::Result<Arc<dyn Media>> + Send + Sync;
+pub type OpenMedia = dyn Fn(&PoolSpec, DataPath) -> std::io::Result<Arc<dyn Media>> + Send + Sync;
 
 /// Configuration of a [`super::BlockServer`].
 #[derive(Clone)]
@@ -53,8 +53,12 @@ pub struct BlockServerConfig {
     pub metrics: BlockMetrics,
     /// How hard it works in the background.
     pub pace: Pace,
+    /// The thread sleeps after so long without a message; see [`BusyPoll`].
+    pub busy_poll: Duration,
     /// Changes how pools are kept; for tests.
     pub tune: fn(&mut PoolConfig),
+    /// How bytes get to the drives; `None`: the best way that works here.
+    pub data_path: Option<DataPath>,
     /// Opens pools' media.
     pub open_media: Arc<OpenMedia>,
 }
@@ -83,8 +87,10 @@ impl BlockServerConfig {
             pools: Vec::new(),
             metrics: BlockMetrics::default(),
             pace: Pace::default(),
+            busy_poll: BusyPoll::PATIENCE,
             tune: |_| {},
-            open_media: Arc::new(|spec| Ok(FsMedia::open(&spec.dir)?)),
+            data_path: None,
+            open_media: Arc::new(|spec, path| Ok(FsMedia::open_by(&spec.dir, path)?)),
         }
     }
 }
@@ -100,6 +106,8 @@ pub struct Pace {
     pub scrub: u64,
     /// After a copy failed (a drive that is full, or refuses writes): before it is tried again.
     pub retry: Duration,
+    /// A drive that has not answered for so long, and then not a probe either, hangs.
+    pub hang: Duration,
 }
 
 impl Default for Pace {
@@ -109,6 +117,7 @@ impl Default for Pace {
             resync_ceiling: 400 << 20,
             scrub: 4 << 20,
             retry: Duration::from_secs(5),
+            hang: Duration::from_secs(2),
         }
     }
 }

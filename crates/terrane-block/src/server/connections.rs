@@ -48,7 +48,10 @@ pub(super) async fn read_peer(handle: Handle, connection: Connection, server: Se
     let mut batch = Vec::new();
     let error = loop {
         let read = reader.read(&mut batch).await;
-        handle.enter(|reactor| batch.drain(..).for_each(|message| reactor.peer_says(server, message)));
+        handle.enter(|reactor| {
+            reactor.busy.heard();
+            batch.drain(..).for_each(|message| reactor.peer_says(server, message));
+        });
         if let Err(error) = read {
             break error;
         }
@@ -70,6 +73,7 @@ async fn read_client(handle: Handle, connection: Connection, client: ClientId) {
     let error = loop {
         let read = reader.read(&mut batch).await;
         let taken = handle.enter(|reactor| {
+            reactor.busy.heard();
             batch.drain(..).try_for_each(|message| reactor.client_says(client, number, message))
         });
         if let Err(error) = taken.and(read) {

@@ -2,15 +2,13 @@
 
 use super::clock::LEASE_MAX;
 use super::config::BlockServerConfig;
-use super::lives::{room_of, room_wanted};
-use super::reactor::{Handle, HostedPool, Reactor};
-use crate::engine::Pool;
+use super::drives::HostedPool;
+use super::reactor::{Handle, Reactor};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use terrane_block_core::copy::Event;
 use terrane_block_wire::WireError;
-use terrane_block_wire::control::{Command, FromManager, PoolReport, StripeView, ToManager};
+use terrane_block_wire::control::{Command, FromManager, StripeView, ToManager};
 use terrane_block_wire::data::Dialer;
 use terrane_block_wire::handshake::Protocol;
 use terrane_block_wire::transport::{Connection, Reader, Sender, dial};
@@ -21,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 /// For the first answer of a manager.
 const WELCOME_MAX: Duration = Duration::from_secs(3);
-/// Pools are looked at and told of so often.
+/// Pools are told of so often.
 const POOLS_EVERY: Duration = Duration::from_secs(1);
 
 /// Speaks with whichever manager answers, for ever.
@@ -33,10 +31,11 @@ pub(super) async fn run(handle: Handle, config: BlockServerConfig, address: Sock
         match dial(manager, &config.credentials, Protocol::Control, dialer, None).await {
             Ok(connection) => {
                 let spoken = speak(&handle, &config, address, process, connection, &mut epoch).await;
-                handle.enter(|reactor| reactor.manager = None);
-                match spoken {
-                    Ok(()) => pause = PAUSE.0,
-                    Err(error) => tracing::warn!(%manager, %error, "no manager any more"),
+                if let Err(error) = spoken {
+                    tracing::warn!(%manager, %error, "no manager any more");
+                }
+                if handle.enter(|reactor| reactor.manager.take().is_some()) {
+                    pause = PAUSE.0;
                 }
             }
             Err(error) => tracing::debug!(%manager, %error, "cannot reach a manager"),
@@ -63,7 +62,6 @@ async fn speak(
 ) -> Result<(), WireError> {
     let (mut reader, sender, writer) = connection.split::<FromManager, ToManager>();
     spawn_local(writer.run());
-    let pools = pool_reports(handle).await;
     let hello = handle.enter(|reactor| {
         reactor.unreported.clear();
         ToManager::ServerHello {
@@ -72,7 +70,7 @@ async fn speak(
             name: config.name.clone(),
             address: config.advertise.clone().unwrap_or_else(|| address.to_string()),
             process,
-            pools,
+            pools: reactor.pools.iter().map(HostedPool::report).collect(),
             copies: reactor.copies.iter().flatten().map(super::hosted::Hosted::report).collect(),
         }
     });
@@ -132,7 +130,7 @@ async fn converse(
             _ = beat.tick() => {
                 let pools = if looked.elapsed() >= POOLS_EVERY {
                     looked = Instant::now();
-                    pool_reports(handle).await
+                    handle.enter(|reactor| reactor.pools.iter().map(HostedPool::report).collect())
                 } else {
                     Vec::new()
                 };
@@ -146,33 +144,13 @@ async fn converse(
     }
 }
 
-/// How the pools are now.
-async fn pool_reports(handle: &Handle) -> Vec<PoolReport> {
-    let pools: Vec<_> = handle.enter(|reactor| {
-        let report = |hosted: &HostedPool| {
-            (hosted.pool.clone(), PoolReport { trouble: hosted.trouble.clone(), ..hosted.report.clone() })
-        };
-        reactor.pools.iter().map(report).collect()
-    });
-    let looked = tokio::task::spawn_blocking(move || {
-        let report = |(pool, mut report): (Arc<Pool>, PoolReport)| {
-            match pool.usage() {
-                Ok(usage) => {
-                    (report.used, report.host_free) = (usage.data_bytes, usage.host_free);
-                    if room_of(&usage) < room_wanted(&usage) && report.trouble.is_none() {
-                        report.trouble = Some("full".to_owned());
-                    }
-                }
-                Err(error) => report.trouble = Some(error.to_string()),
-            }
-            report
-        };
-        pools.into_iter().map(report).collect()
-    });
-    looked.await.unwrap_or_default()
-}
-
 impl Reactor {
+    /// Tells how the pools are without waiting for the next time. Heartbeats are not numbered by these.
+    pub(super) fn tell_pools(&mut self) {
+        let pools = self.pools.iter().map(HostedPool::report).collect();
+        self.tell_manager(&ToManager::Heartbeat { seq: 0, pools });
+    }
+
     fn manager_says(&mut self, message: FromManager) -> Result<(), WireError> {
         match message {
             FromManager::Stripe(view) => self.view(&view),
@@ -192,13 +170,18 @@ impl Reactor {
     }
 
     fn view(&mut self, view: &StripeView) {
-        let copies: Vec<_> = view.places.keys().copied().collect();
+        let (now, copies): (_, Vec<_>) = (self.now, view.places.keys().copied().collect());
         for copy in copies {
             let Some(slot) = self.index.get(&(view.stripe, copy)).copied() else { continue };
             let Some(hosted) = self.copy(slot) else { continue };
             hosted.places.clone_from(&view.places);
             hosted.watched.fetched = None;
-            self.push(slot, Event::Record(view.record.clone()));
+            match hosted.fit(view.blocks, view.record.clone(), now) {
+                Some(record) => self.push(slot, Event::Record(record)),
+                None => {
+                    self.uncommitted.insert(slot);
+                }
+            }
         }
     }
 

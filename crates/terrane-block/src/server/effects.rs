@@ -1,9 +1,9 @@
 //! What a replication core wants done.
 
 use super::clock::{Due, grant_of};
-use super::hosted::LOG_FULL;
+use super::hosted::Change;
 use super::reactor::Reactor;
-use crate::engine::{self, BLOCK, Contents, EngineError, Kind, Op, Pool};
+use crate::engine::{self, BLOCK, Contents, EngineError, Kind, Pool};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
@@ -122,7 +122,7 @@ impl Reactor {
         };
         let pool = self.alive(slot, life).map(|hosted| hosted.pool);
         let pool = pool.and_then(|pool| self.pools.get(pool));
-        if !inline || pool.is_some_and(|pool| pool.slow_until > self.now) {
+        if !inline || pool.is_some_and(|pool| pool.is_slow(self.now)) {
             let work = move |copy: &engine::Copy| write(copy, extent, &content);
             self.work_on(slot, life, work, move |reactor, result| reactor.written(slot, id, result));
             return;
@@ -131,7 +131,14 @@ impl Reactor {
         let pool = hosted.pool;
         let Some(running) = &hosted.running else { return };
         let started = Instant::now();
-        let result = write(&running.engine, extent, &content);
+        let result = match write_cached(&running.engine, extent, &content) {
+            Ok(false) => {
+                let work = move |copy: &engine::Copy| write(copy, extent, &content);
+                self.work_on(slot, life, work, move |reactor, result| reactor.written(slot, id, result));
+                return;
+            }
+            result => result.map(drop),
+        };
         let took = started.elapsed();
         self.metrics.write.observe(took.as_secs_f64());
         if took >= SLOW {
@@ -215,28 +222,57 @@ impl Reactor {
     pub(super) fn start_commit(&mut self, slot: usize) {
         let Some(hosted) = self.copy(slot) else { return };
         let (life, pool) = (hosted.life, hosted.pool);
-        let Some(running) = hosted.running.as_mut().filter(|running| !running.committing) else { return };
-        if running.updates.is_empty() {
+        let changes = hosted.next_changes();
+        if changes.is_empty() {
             return;
         }
-        running.committing = true;
-        let updates: Vec<Vec<Op>> = running.updates.drain(..).collect();
-        let count = updates.len();
+        let for_core = changes.iter().filter(|change| change.for_core).count();
         let pool = self.pools[pool].pool.clone();
         let histogram = self.metrics.log.clone();
         let work = move |copy: &Arc<engine::Copy>| {
             let started = Instant::now();
-            let result = commit(&pool, copy, updates);
+            let result = commit(&pool, copy, changes);
             histogram.observe(started.elapsed().as_secs_f64());
             result
         };
         self.work_on_arc(slot, life, work, move |reactor, result| match result {
             Ok(()) => {
-                (0..count).for_each(|_| reactor.push(slot, Event::Persisted));
+                if for_core == 0 {
+                    reactor.grown(slot);
+                }
+                (0..for_core).for_each(|_| reactor.push(slot, Event::Persisted));
+                reactor.committed(slot);
+            }
+            Err(error @ (EngineError::Io { .. } | EngineError::TooLarge { .. })) if for_core == 0 => {
+                reactor.cannot_grow(slot, &error);
                 reactor.committed(slot);
             }
             Err(error) => reactor.lose(slot, &error),
         });
+    }
+
+    /// The copy has a larger size, durably: what was to come with it may come.
+    fn grown(&mut self, slot: usize) {
+        let now = self.now;
+        let Some(hosted) = self.copy(slot) else { return };
+        let Some(running) = &mut hosted.running else { return };
+        running.state.settings.blocks = running.engine.blocks();
+        let Some(growing) = hosted.growing.take() else { return };
+        let record = hosted.fit(growing.blocks, growing.record, now);
+        self.unreported.insert(slot);
+        if let Some(record) = record {
+            self.push(slot, Event::Record(record));
+        }
+    }
+
+    /// The copy stays as large as it is, and follows no record that wants it larger.
+    fn cannot_grow(&mut self, slot: usize, error: &EngineError) {
+        let (name, until) = (self.name(slot), self.now.after(self.pace.retry));
+        let Some(hosted) = self.copy(slot) else { return };
+        tracing::error!(copy = ?name, %error, "a copy cannot grow");
+        hosted.watched.too_large = hosted.growing.take().map(|growing| (growing.blocks, until));
+        hosted.trouble = Some(format!("cannot grow: {error}"));
+        self.unreported.insert(slot);
     }
 
     /// Updates are durable: the next ones begin, and what waited for room in the log goes on.
@@ -245,7 +281,7 @@ impl Reactor {
         let Some(running) = &mut hosted.running else { return };
         running.committing = false;
         hosted.log_extents = usize::try_from(running.log_extents()).unwrap_or(usize::MAX);
-        if hosted.log_extents < LOG_FULL {
+        if hosted.may_go_on() {
             let held = std::mem::take(&mut hosted.held);
             hosted.requests += held.len() as u64;
             held.into_iter().for_each(|(client, message)| self.push(slot, Event::Client(client, message)));
@@ -271,9 +307,11 @@ impl Reactor {
         work: impl FnOnce(&Arc<engine::Copy>) -> T + Send + 'static,
         done: impl FnOnce(&mut Reactor, T) + 'static,
     ) {
-        let Some(running) = self.alive(slot, life).and_then(|hosted| hosted.running.as_ref()) else { return };
+        let Some(hosted) = self.alive(slot, life) else { return };
+        let (pool, Some(running)) = (hosted.pool, &hosted.running) else { return };
         let copy = running.engine.clone();
-        self.spawn(
+        self.spawn_on(
+            pool,
             move || work(&copy),
             move |reactor, result| {
                 if reactor.alive(slot, life).is_some() {
@@ -281,6 +319,13 @@ impl Reactor {
                 }
             },
         );
+    }
+}
+
+fn write_cached(copy: &engine::Copy, extent: Extent, content: &Content<Bytes>) -> Result<bool, EngineError> {
+    match content {
+        Content::Zero => copy.zero_cached(extent.start, extent.len),
+        Content::Data(bytes) => copy.write_cached(extent.start, bytes),
     }
 }
 
@@ -292,12 +337,12 @@ fn write(copy: &engine::Copy, extent: Extent, content: &Content<Bytes>) -> Resul
 }
 
 /// Makes changes durable, in order; those of other copies of the pool that come at the same time share the sync.
-fn commit(pool: &Pool, copy: &Arc<engine::Copy>, updates: Vec<Vec<Op>>) -> Result<(), EngineError> {
+fn commit(pool: &Pool, copy: &Arc<engine::Copy>, changes: Vec<Change>) -> Result<(), EngineError> {
     let failure = Arc::new(Mutex::new(None));
     let mut queued = Ok(());
-    for ops in updates {
+    for change in changes {
         let failure = failure.clone();
-        queued = copy.submit(ops, move |result| {
+        queued = copy.submit(change.ops, move |result| {
             if let Err(error) = result {
                 failure.lock().get_or_insert(error);
             }

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use terrane_block_core::bugs::Bugs;
 use terrane_block_core::copy::{Durable, Settings, State, Update};
 use terrane_block_core::message::{self, ToPrimary};
+use terrane_block_core::record::Record;
 use terrane_block_core::{BlockSet, ClientId, CopyId};
-use terrane_block_wire::control::{CopyReport, Place, PoolName, StripeId};
+use terrane_block_wire::control::{CopyIdentity, CopyReport, Place, PoolName, StripeId};
 
 /// Blocks that are compared and recopied in one piece.
 const RECOPY_BLOCKS: u64 = 64;
@@ -30,6 +31,21 @@ pub(super) const LOG_WANTS_FLUSH: usize = 4096;
 /// Extents in the log after which clients' writes wait. The engine takes more than that, since mirrors cannot refuse.
 pub(super) const LOG_FULL: usize = 12 << 10;
 
+/// A durable change of a copy.
+pub(super) struct Change {
+    pub(super) ops: Vec<Op>,
+    /// The core waits to hear of it; otherwise it makes the copy larger.
+    pub(super) for_core: bool,
+}
+
+/// A copy on its way to a larger size.
+pub(super) struct Growing {
+    /// Blocks that it shall have.
+    pub(super) blocks: u64,
+    /// The record that came with that: a copy that follows it has the size.
+    pub(super) record: Record,
+}
+
 /// A copy that can be used.
 pub(super) struct Running {
     pub(super) engine: Arc<engine::Copy>,
@@ -37,7 +53,7 @@ pub(super) struct Running {
     /// What is durable once all updates under way are.
     planned: Durable,
     /// Updates that nobody has begun to make durable.
-    pub(super) updates: VecDeque<Vec<Op>>,
+    pub(super) updates: VecDeque<Change>,
     /// Some are being made durable.
     pub(super) committing: bool,
 }
@@ -56,6 +72,8 @@ pub(super) struct Watched {
     pub(super) fetched: Option<Boot>,
     /// Bytes moved so far, per copy that catches up.
     pub(super) moved: BTreeMap<CopyId, u64>,
+    /// It could not grow to so many blocks: until then it does not try again.
+    pub(super) too_large: Option<(u64, Boot)>,
     /// A FLUSH for the log's sake was asked for then.
     pub(super) flush_wanted: Option<Boot>,
 }
@@ -72,7 +90,7 @@ pub(super) struct Hosted {
     pub(super) running: Option<Running>,
     /// The engine's copy of the life that ended, and why it did.
     pub(super) ended: Option<(Arc<engine::Copy>, EngineError)>,
-    /// Why it does not run.
+    /// Why it does not run, or, if it does, why it is not as large as it should be.
     pub(super) trouble: Option<String>,
     /// Where the other copies are.
     pub(super) places: BTreeMap<CopyId, Place>,
@@ -80,7 +98,8 @@ pub(super) struct Hosted {
     pub(super) grants: BTreeMap<CopyId, Boot>,
     /// On which connection a client was heard last.
     pub(super) clients: BTreeMap<ClientId, u64>,
-    /// Messages of clients that wait until the log has room, in order.
+    pub(super) growing: Option<Growing>,
+    /// Messages of clients that wait until the log has room, or the copy the size, in order.
     pub(super) held: VecDeque<(ClientId, ToPrimary<Bytes>)>,
     /// Extents in the log.
     pub(super) log_extents: usize,
@@ -114,6 +133,7 @@ impl Hosted {
             places: BTreeMap::new(),
             grants: BTreeMap::new(),
             clients: BTreeMap::new(),
+            growing: None,
             held: VecDeque::new(),
             log_extents: 0,
             requests: 0,
@@ -123,10 +143,19 @@ impl Hosted {
         }
     }
 
-    /// Whether a client's message waits: while the log is full, all that follows a write.
+    /// Whether a client's message waits: while the log is full a write, while the copy grows what lies beyond its
+    /// end, and all that follows.
     pub(super) fn must_wait(&self, message: &ToPrimary<Bytes>) -> bool {
-        let writes = matches!(message, ToPrimary::Request { op: message::Op::Write(..), .. });
-        !self.held.is_empty() || writes && self.log_extents >= LOG_FULL
+        let ToPrimary::Request { op, .. } = message else { return !self.held.is_empty() };
+        let writes = matches!(op, message::Op::Write(..));
+        let size = self.running.as_ref().map_or(0, |running| running.state.settings.blocks);
+        let beyond = op.extent().is_some_and(|extent| extent.end() > size);
+        !self.held.is_empty() || writes && self.log_extents >= LOG_FULL || beyond && self.growing.is_some()
+    }
+
+    /// Whether what waits may go on.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.log_extents < LOG_FULL && self.growing.is_none()
     }
 
     pub(super) fn stripe(&self) -> StripeId {
@@ -140,10 +169,17 @@ impl Hosted {
             pool: self.pool_name,
             incarnation: self.running.as_ref().map(|_| self.meta.life.incarnation),
             kept: self.meta.life.kept(),
-            identity: self.meta.identity.clone(),
+            identity: self.identity(),
             record: self.meta.record.clone(),
             trouble: self.trouble.clone(),
         }
+    }
+
+    /// With the size that is durable by now.
+    fn identity(&self) -> CopyIdentity {
+        let identity = self.meta.identity.clone();
+        let blocks = self.running.as_ref().map_or(identity.blocks, |running| running.engine.blocks());
+        CopyIdentity { blocks, ..identity }
     }
 
     /// Starts a life with what is durable.
@@ -176,6 +212,7 @@ impl Hosted {
         self.ended = None;
         self.life = next_life();
         self.grants.clear();
+        self.growing = None;
         self.held.clear();
         self.sample = None;
         self.log_extents = durable.log.len();
@@ -192,6 +229,7 @@ impl Hosted {
 
     /// Ends the life because of an error.
     pub(super) fn fail(&mut self, error: &EngineError) {
+        self.meta.identity = self.identity();
         if let Some(running) = self.running.take() {
             self.ended = Some((running.engine, error.clone()));
         }
@@ -229,7 +267,42 @@ impl Hosted {
                 ops
             }
         };
-        running.updates.push_back(ops);
+        running.updates.push_back(Change { ops, for_core: true });
+    }
+
+    /// Takes the changes that are made durable next. One that makes the copy larger is alone, since it may be
+    /// impossible.
+    pub(super) fn next_changes(&mut self) -> Vec<Change> {
+        let Some(running) = self.running.as_mut().filter(|running| !running.committing) else {
+            return Vec::new();
+        };
+        let for_core = running.updates.iter().take_while(|change| change.for_core).count();
+        let count = for_core.max(1).min(running.updates.len());
+        running.committing = count > 0;
+        running.updates.drain(..count).collect()
+    }
+
+    /// A record that wants the copy to have so many blocks at least. Returns the record if it may be followed now;
+    /// otherwise it is once the copy has grown.
+    pub(super) fn fit(&mut self, blocks: u64, record: Record, now: Boot) -> Option<Record> {
+        let Some(running) = &mut self.running else { return Some(record) };
+        if let Some(growing) = &mut self.growing {
+            growing.blocks = growing.blocks.max(blocks);
+            if record.generation >= growing.record.generation {
+                growing.record = record;
+            }
+            return None;
+        }
+        if self.watched.too_large.is_some_and(|(least, until)| blocks >= least && now < until) {
+            return None;
+        }
+        self.trouble = None;
+        if blocks <= running.engine.blocks() {
+            return Some(record);
+        }
+        running.updates.push_back(Change { ops: vec![Op::Grow(blocks)], for_core: false });
+        self.growing = Some(Growing { blocks, record });
+        None
     }
 }
 

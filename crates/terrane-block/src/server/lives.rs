@@ -1,11 +1,13 @@
 //! Opening pools and copies, making and deleting copies, and what follows when one fails.
 
 use super::ServerError;
-use super::clock::{Boot, Due, LEASE_MAX, grant_of};
+use super::clock::{Due, LEASE_MAX, grant_of};
 use super::config::{BlockServerConfig, PoolSpec};
+use super::drives::HostedPool;
 use super::hosted::Hosted;
 use super::meta::{Failures, Life, Meta};
-use super::reactor::{HostedPool, Reactor};
+use super::reactor::Reactor;
+use crate::engine::media::DataPath;
 use crate::engine::{
     self, CopyKey, CopyState, Declared, Drive, EngineError, Op, Pool, PoolConfig, PoolUsage,
 };
@@ -27,6 +29,15 @@ pub(super) struct Opened {
 }
 
 type OpenResult = Result<Opened, String>;
+
+/// What came of beginning a life.
+enum Next {
+    Opened(Box<OpenResult>),
+    NoRoom,
+    /// There is no such copy any more.
+    Gone,
+}
+
 type Everything = (Vec<HostedPool>, Vec<(Hosted, OpenResult)>);
 
 /// Opens all pools, and all copies in them. An error only if there were pools to open and none could be.
@@ -37,8 +48,17 @@ pub(super) fn open_pools(
     failures: &Failures,
 ) -> Result<Everything, ServerError> {
     let (mut pools, mut copies, mut failed) = (Vec::new(), Vec::new(), None);
+    let path = match config.data_path {
+        Some(DataPath::Ring) if DataPath::best() != DataPath::Ring => {
+            let none = || std::io::Error::from(std::io::ErrorKind::Unsupported);
+            return Err(ServerError::io("use io_uring, as configured")(none()));
+        }
+        chosen => chosen.unwrap_or_else(DataPath::best),
+    };
+    tracing::info!(server = %config.name, path = path.text(), "how drives are used");
+    config.metrics.data_path(&config.name, path);
     for spec in &config.pools {
-        let hosted = match open_pool(config, spec, me) {
+        let hosted = match open_pool(config, spec, me, path) {
             Ok(hosted) => hosted,
             Err(source) => {
                 // One broken drive does not take the others with it; its copies are not reported, so they are made
@@ -50,14 +70,14 @@ pub(super) fn open_pools(
         };
         for (key, state) in hosted.pool.states() {
             let meta = match Meta::decode(&state.record) {
-                Ok(meta) => meta,
+                Ok(meta) => meta.with_blocks(state.blocks),
                 Err(error) => {
                     tracing::error!(%key, %error, "a copy that nobody can use");
                     continue;
                 }
             };
             let opened = open(&hosted.pool, key, boot, failures, false);
-            copies.push((Hosted::new(key, pools.len(), hosted.report.pool, meta), opened));
+            copies.push((Hosted::new(key, pools.len(), hosted.name(), meta), opened));
         }
         pools.push(hosted);
     }
@@ -67,8 +87,13 @@ pub(super) fn open_pools(
     }
 }
 
-fn open_pool(config: &BlockServerConfig, spec: &PoolSpec, me: ServerId) -> Result<HostedPool, EngineError> {
-    let media = (config.open_media)(spec).map_err(EngineError::io("open a pool's directory"))?;
+fn open_pool(
+    config: &BlockServerConfig,
+    spec: &PoolSpec,
+    me: ServerId,
+    path: DataPath,
+) -> Result<HostedPool, EngineError> {
+    let media = (config.open_media)(spec, path).map_err(EngineError::io("open a pool's directory"))?;
     let free = media.disk().free_space().map_err(EngineError::io("ask for free space"))?;
     let capacity = spec.capacity.unwrap_or_else(|| free.saturating_add(taken(&spec.dir)));
     let drive = match spec.media {
@@ -83,19 +108,21 @@ fn open_pool(config: &BlockServerConfig, spec: &PoolSpec, me: ServerId) -> Resul
     if !report.missing.is_empty() {
         tracing::error!(pool = %pool.id(), missing = ?report.missing, "files of copies are missing");
     }
+    // What it writes has its place from now on.
+    pool.probe()?;
     let device = std::fs::metadata(&spec.dir).map_or(pool.id().0 as u64, |data| data.dev());
     let report = PoolReport {
         pool: PoolName(pool.id().0),
         media: spec.media,
         capacity,
-        used: 0,
+        used: pool.usage()?.data_bytes,
         host_free: free,
         iops: spec.iops,
         throughput: spec.throughput,
         device,
         trouble: None,
     };
-    Ok(HostedPool { pool: Arc::new(pool), report, trouble: None, slow_until: Boot::default() })
+    Ok(HostedPool::new(Arc::new(pool), report))
 }
 
 /// Bytes that a directory's files take: with what is free, what it may take.
@@ -113,7 +140,7 @@ fn open(pool: &Pool, key: CopyKey, boot: &str, failures: &Failures, lost: bool) 
         Ok((engine, state))
     };
     let (engine, state) = open().map_err(|error| error.to_string())?;
-    let mut meta = Meta::decode(&state.record).map_err(|error| error.to_string())?;
+    let mut meta = Meta::decode(&state.record).map_err(|error| error.to_string())?.with_blocks(state.blocks);
     meta.life = meta.life.next(boot, lost || failures.has(key));
     engine.commit(vec![Op::Record(meta.encode())]).map_err(|error| error.to_string())?;
     failures.clear(key);
@@ -147,6 +174,15 @@ impl Reactor {
     /// A copy cannot go on: a write or a flush failed, or there was no room. It ends this life, which takes it out of
     /// the set (by the manager), and begins another one when it can.
     pub(super) fn lose(&mut self, slot: usize, error: &EngineError) {
+        let pool = self.copy(slot).map(|hosted| hosted.pool);
+        self.lose_one(slot, error);
+        if let Some(pool) = pool.filter(|_| error.fails_pool()) {
+            // None of them can change anything any more. The first that begins anew recovers the pool.
+            self.running_in(pool).into_iter().for_each(|slot| self.lose_one(slot, error));
+        }
+    }
+
+    fn lose_one(&mut self, slot: usize, error: &EngineError) {
         let name = self.name(slot);
         let Some(hosted) = self.copy(slot) else { return };
         let full = error.is_no_space();
@@ -180,28 +216,49 @@ impl Reactor {
     }
 
     /// Begins the next life. One that found no room waits until there is some.
-    fn reopen(&mut self, slot: usize, lost: bool) {
+    pub(super) fn reopen(&mut self, slot: usize, lost: bool) {
         let Some(hosted) = self.copy(slot) else { return };
         let (life, key, pool, ended) = (hosted.life, hosted.key, hosted.pool, hosted.ended.take());
-        let pool = self.pools[pool].pool.clone();
+        let hosted_pool = self.pools[pool].pool.clone();
         let (boot, failures) = (self.boot.clone(), self.failures.clone());
         let work = move || {
+            let pool = hosted_pool;
             if let Some((engine, reason)) = ended {
                 // Nothing that the last life began may land in the next one.
                 engine.end(reason);
             }
-            let room = pool.usage().is_ok_and(|usage| room_of(&usage) >= room_wanted(&usage));
-            (lost || room).then(|| open(&pool, key, &boot, &failures, lost))
+            let recovered = pool.recover().map_err(|error| error.to_string());
+            if !pool.has(key) {
+                return Next::Gone;
+            }
+            let room = || pool.usage().is_ok_and(|usage| room_of(&usage) >= room_wanted(&usage));
+            match recovered {
+                Err(trouble) => Next::Opened(Box::new(Err(trouble))),
+                Ok(recovered) if recovered || lost || room() => {
+                    Next::Opened(Box::new(open(&pool, key, &boot, &failures, recovered || lost)))
+                }
+                Ok(_) => Next::NoRoom,
+            }
         };
-        self.spawn(work, move |reactor, opened| {
+        self.spawn_on(pool, work, move |reactor, next| {
             if reactor.alive(slot, life).is_none() {
                 return;
             }
-            match opened {
-                Some(opened) => reactor.opened(slot, opened),
-                None => reactor.retry_later(slot, false),
+            match next {
+                Next::Opened(opened) => reactor.opened(slot, *opened),
+                Next::NoRoom => reactor.retry_later(slot, false),
+                Next::Gone => reactor.forget(slot),
             }
         });
+    }
+
+    /// A copy that was being deleted when the pool's journal failed is gone.
+    fn forget(&mut self, slot: usize) {
+        if let Some(hosted) = self.copies[slot].take() {
+            self.index.remove(&(hosted.meta.stripe, hosted.meta.copy));
+        }
+        self.unreported.remove(&slot);
+        self.metrics.copies.set(self.index.len() as i64);
     }
 
     /// Makes a copy; `done` hears of it. One that is there already is made.
@@ -214,6 +271,8 @@ impl Reactor {
         done: impl FnOnce(&mut Reactor, Result<(), String>) + 'static,
     ) {
         if let Some(hosted) = self.index.get(&(stripe, copy)).and_then(|slot| self.copies[*slot].as_ref()) {
+            // It may have another size by now, or is about to have it.
+            let identity = CopyIdentity { blocks: hosted.meta.identity.blocks, ..identity };
             let same = hosted.pool_name == pool && hosted.meta.identity == identity;
             let result = if same { Ok(()) } else { Err("another copy of that name is there".to_owned()) };
             return done(self, result);
@@ -224,15 +283,16 @@ impl Reactor {
         let key = CopyKey(rand::random());
         let made = meta.clone();
         let work = move || {
+            hosted.recover()?;
             let engine = hosted.create_copy(key, made.identity.blocks, made.encode())?;
             let state = engine.state()?;
             Ok::<_, EngineError>(Opened { engine, state, meta: made })
         };
-        self.spawn(work, move |reactor, opened| match opened {
+        self.spawn_on(pool_at, work, move |reactor, opened| match opened {
             // The same command came twice, before the first was done.
             Ok(_) if reactor.index.contains_key(&(stripe, copy)) => {
                 let pool = reactor.pools[pool_at].pool.clone();
-                reactor.spawn(move || pool.delete_copy(key), |_, deleted| log_if(deleted));
+                reactor.spawn_on(pool_at, move || pool.delete_copy(key), |_, deleted| log_if(deleted));
                 done(reactor, Ok(()));
             }
             Ok(opened) => {
@@ -240,7 +300,12 @@ impl Reactor {
                 reactor.opened(slot, Ok(opened));
                 done(reactor, Ok(()));
             }
-            Err(error) => done(reactor, Err(error.to_string())),
+            Err(error) => {
+                if error.fails_pool() {
+                    reactor.pools[pool_at].trouble = Some(error.to_string());
+                }
+                done(reactor, Err(error.to_string()));
+            }
         });
     }
 
@@ -259,11 +324,11 @@ impl Reactor {
         let (key, failures) = (hosted.key, self.failures.clone());
         let (pool_at, pool_name, meta) = (hosted.pool, hosted.pool_name, hosted.meta);
         let work = move || {
-            let result = pool.delete_copy(key);
+            let result = pool.recover().and_then(|_| pool.delete_copy(key));
             failures.clear(key);
             result
         };
-        self.spawn(work, move |reactor, deleted| {
+        self.spawn_on(pool_at, work, move |reactor, deleted| {
             let result = match deleted {
                 Err(EngineError::NoCopy(_)) | Ok(()) => Ok(()),
                 Err(error) => {

@@ -64,6 +64,12 @@ impl Life {
 pub(super) struct BadMeta(String);
 
 impl Meta {
+    /// With the size that the copy has: the engine has grown it since.
+    pub(super) fn with_blocks(mut self, blocks: u64) -> Self {
+        self.identity.blocks = blocks;
+        self
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let bytes = postcard::to_extend(self, vec![VERSION]);
         bytes.expect("these types can be serialised, and memory takes all")

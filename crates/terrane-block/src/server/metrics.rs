@@ -1,16 +1,32 @@
 //! What the server measures. One set for all servers of a process, told apart by the label `server`.
 
+use crate::engine::media::DataPath;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use terrane_block_wire::control::PoolName;
 use terrane_telemetry::Registry;
 
 /// Which server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ServerLabel {
     server: String,
+}
+
+/// Which server, and which of its pools.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct PoolLabels {
+    server: String,
+    pool: String,
+}
+
+/// Which server, and how it uses its drives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct PathLabels {
+    server: String,
+    path: &'static str,
 }
 
 /// Which server, and which stage of a request.
@@ -34,6 +50,8 @@ pub struct BlockMetrics {
     failed_lives: Family<ServerLabel, Counter>,
     copies: Family<ServerLabel, Gauge>,
     scrubbed_bytes: Family<ServerLabel, Counter>,
+    pools_troubled: Family<PoolLabels, Gauge>,
+    data_path: Family<PathLabels, Gauge>,
 }
 
 impl Default for BlockMetrics {
@@ -46,6 +64,8 @@ impl Default for BlockMetrics {
             failed_lives: Family::default(),
             copies: Family::default(),
             scrubbed_bytes: Family::default(),
+            pools_troubled: Family::default(),
+            data_path: Family::default(),
         }
     }
 }
@@ -71,7 +91,17 @@ impl BlockMetrics {
         registry.register("failed_lives", help, metrics.failed_lives.clone());
         registry.register("copies", "Copies on this server", metrics.copies.clone());
         registry.register("scrubbed_bytes", "Bytes read by scrubbing", metrics.scrubbed_bytes.clone());
+        let help =
+            "Pools that take no new copies: full, failed, read-only, or on a drive that does not answer";
+        registry.register("pool_troubled", help, metrics.pools_troubled.clone());
+        let help = "1 for the way in which the server's drives are used: io_uring or portable";
+        registry.register("data_path", help, metrics.data_path.clone());
         metrics
+    }
+
+    pub(super) fn data_path(&self, server: &str, path: DataPath) {
+        let labels = PathLabels { server: server.to_owned(), path: path.text() };
+        self.data_path.get_or_create(&labels).set(1);
     }
 
     pub(super) fn of(&self, server: &str) -> ServerMetrics {
@@ -80,6 +110,7 @@ impl BlockMetrics {
             self.stages.get_or_create_owned(&labels)
         };
         let label = ServerLabel { server: server.to_owned() };
+        let pools = (server.to_owned(), self.pools_troubled.clone());
         ServerMetrics {
             read: stage("read"),
             write: stage("write"),
@@ -92,6 +123,7 @@ impl BlockMetrics {
             failed_lives: self.failed_lives.get_or_create_owned(&label),
             copies: self.copies.get_or_create_owned(&label),
             scrubbed_bytes: self.scrubbed_bytes.get_or_create_owned(&label),
+            pools,
         }
     }
 }
@@ -110,4 +142,14 @@ pub(super) struct ServerMetrics {
     pub(super) failed_lives: Counter,
     pub(super) copies: Gauge,
     pub(super) scrubbed_bytes: Counter,
+    pools: (String, Family<PoolLabels, Gauge>),
+}
+
+impl ServerMetrics {
+    /// How a pool is.
+    pub(super) fn pool_troubled(&self, pool: PoolName, troubled: bool) {
+        let (server, pools) = &self.pools;
+        let labels = PoolLabels { server: server.clone(), pool: format!("{:032x}", pool.0) };
+        pools.get_or_create(&labels).set(i64::from(troubled));
+    }
 }

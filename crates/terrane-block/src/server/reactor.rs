@@ -2,12 +2,12 @@
 
 use super::clock::{Boot, Deadlines, Due, LEASE_MAX};
 use super::config::{BlockServerConfig, Pace};
+use super::drives::HostedPool;
 use super::hosted::Hosted;
 use super::meta::{Failures, boot_id};
 use super::metrics::ServerMetrics;
 use super::peers::Peers;
 use super::{ServerError, connections, control, identity, lives, scrub, watch};
-use crate::engine::Pool;
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -17,22 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use terrane_block_core::CopyId;
 use terrane_block_core::copy::{Event, step};
-use terrane_block_wire::control::{PoolName, PoolReport, ServerId, StripeId, ToManager};
+use terrane_block_wire::control::{PoolName, ServerId, StripeId, ToManager};
 use terrane_block_wire::data::DataMessage;
 use terrane_block_wire::handshake::Protocol;
-use terrane_block_wire::transport::{Credentials, Listener, Sender};
+use terrane_block_wire::transport::{BusyPoll, Credentials, Listener, Sender};
 use tokio::sync::Notify;
 use tokio::task::{spawn_blocking, spawn_local};
-
-/// A pool of the server.
-pub(super) struct HostedPool {
-    pub(super) pool: Arc<Pool>,
-    pub(super) report: PoolReport,
-    /// Why the last write or flush in it failed, if no copy has begun anew since.
-    pub(super) trouble: Option<String>,
-    /// The page cache makes writers wait: until then they wait on other threads.
-    pub(super) slow_until: Boot,
-}
 
 /// Everything that the server knows.
 pub(super) struct Reactor {
@@ -41,6 +31,7 @@ pub(super) struct Reactor {
     pub(super) failures: Failures,
     pub(super) credentials: Credentials,
     pub(super) pace: Pace,
+    pub(super) busy: BusyPoll,
     pub(super) metrics: ServerMetrics,
     pub(super) pools: Vec<HostedPool>,
     /// Copies, and room where there were some.
@@ -92,6 +83,7 @@ pub(super) async fn start(config: BlockServerConfig) -> Result<(ServerId, Socket
             failures,
             credentials: config.credentials.clone(),
             pace: config.pace,
+            busy: BusyPoll::new(config.busy_poll),
             metrics: config.metrics.of(&config.name),
             pools,
             copies: Vec::new(),
@@ -117,6 +109,7 @@ pub(super) async fn start(config: BlockServerConfig) -> Result<(ServerId, Socket
             reactor.opened(slot, opened);
         }
     });
+    spawn_local(handle.enter(|reactor| reactor.busy.clone()).run());
     spawn_local(connections::accept(handle.clone(), listener));
     spawn_local(control::run(handle.clone(), config, address));
     spawn_local(run_timer(handle.clone(), timer));
@@ -208,7 +201,7 @@ impl Reactor {
     }
 
     pub(super) fn pool_of(&self, name: PoolName) -> Option<usize> {
-        self.pools.iter().position(|pool| pool.report.pool == name)
+        self.pools.iter().position(|pool| pool.name() == name)
     }
 
     /// Queues an event for a copy, as it lives now.

@@ -27,6 +27,7 @@ pub(super) async fn run(handle: Handle) {
     for tick in 0.. {
         ticks.tick().await;
         handle.enter(|reactor| {
+            reactor.look_at_drives();
             for slot in reactor.slots() {
                 reactor.look_at(slot, tick);
             }

@@ -3,54 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests; a panic is a failed test")]
 #![allow(clippy::single_range_in_vec_init, reason = "runs of one range are meant")]
 
-mod copies;
-mod pools;
+mod engine;
 mod server;
-mod space;
-
-use std::sync::Arc;
-use terrane_block::engine::media::FsMedia;
-use terrane_block::engine::{
-    BLOCK, Copy, CopyKey, Declared, Drive, EngineError, Kind, Op, Pool, PoolConfig, PoolReport,
-};
-
-const KEY: CopyKey = CopyKey(0xabc);
-
-fn config() -> PoolConfig {
-    let declared = Declared { drive: Drive::Ssd, capacity: 1 << 30, iops: 100, throughput: 1 << 20 };
-    let mut config = PoolConfig::new(7, declared);
-    config.journal.segment_bytes = 1 << 20;
-    config.journal.max_record_bytes = 512 << 10;
-    config
-}
-
-fn open_with(dir: &tempfile::TempDir, config: PoolConfig) -> Result<(Pool, PoolReport), EngineError> {
-    Pool::open(FsMedia::open(dir.path()).unwrap(), config)
-}
-
-fn open(dir: &tempfile::TempDir) -> Pool {
-    open_with(dir, config()).unwrap().0
-}
-
-/// A pool with one copy of 3 extents whose activity log has the first two.
-fn one_copy(dir: &tempfile::TempDir) -> (Pool, Arc<Copy>) {
-    let pool = open(dir);
-    let copy = pool.create_copy(KEY, 3 * 1024, b"record".to_vec()).unwrap();
-    copy.commit(vec![Op::Enter(vec![0, 1])]).unwrap();
-    (pool, copy)
-}
-
-fn block(byte: u8) -> Vec<u8> {
-    vec![byte; BLOCK]
-}
-
-/// One block: its kind and its first byte, all bytes being equal.
-fn peek(copy: &Copy, at: u64) -> (Kind, u8) {
-    let mut buf = vec![0xee; BLOCK];
-    let found = copy.read(at, &mut buf).unwrap();
-    assert!(buf.iter().all(|byte| *byte == buf[0]));
-    match found {
-        terrane_block::engine::Contents::All(kind) => (kind, buf[0]),
-        mixed => panic!("one block of {mixed:?}"),
-    }
-}

@@ -1,8 +1,10 @@
 //! Block servers over real sockets and directories, under a small manager that decides with the core's rules.
 
 mod cluster;
+mod drives;
 mod faults;
 mod fencing;
+mod growing;
 mod manager;
 mod user;
 

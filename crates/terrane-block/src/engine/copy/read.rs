@@ -135,11 +135,18 @@ impl Copy {
         self.alive()?;
         self.check_range(first, blocks)?;
         let mut runs = Runs { first, blocks: 0, only: None, mixed: Vec::new() };
+        let together = how == How::Wait && blocks > CHUNK as u64;
+        let mut fetched = if together { self.fetch(first, buf)?.into_iter() } else { Vec::new().into_iter() };
         for piece in self.shape.pieces(first, blocks, CHUNK) {
             let at = piece.skip * BLOCK;
             let part = &mut buf[at..at + piece.range.len() * BLOCK];
             let mut kinds = [Kind::Absent; CHUNK];
-            if !self.read_chunk(&piece, part, &mut kinds, how)? && how == How::Wait {
+            match fetched.next() {
+                Some(wanted) => self.judge(&piece, &wanted, part, &mut kinds),
+                None => self.read_chunk(&piece, part, &mut kinds, how)?,
+            }
+            if how == How::Wait && kinds.contains(&Kind::Corrupt) {
+                // A write at the same time may explain it.
                 self.read_chunk_alone(&piece, part, &mut kinds)?;
             }
             let kinds = &kinds[..piece.range.len()];
@@ -157,18 +164,53 @@ impl Copy {
         })
     }
 
-    /// Without keeping writers out. False: something does not fit, which a write at the same time may explain.
+    /// Without keeping writers out.
     fn read_chunk(
         &self,
         piece: &Piece,
         buf: &mut [u8],
         kinds: &mut [Kind; CHUNK],
         how: How,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<(), EngineError> {
         let mut wanted: Wanted = [Content::default(); CHUNK];
         self.wanted(piece, &mut wanted, how)?;
-        self.read_wanted(piece, &wanted, buf, kinds, how)?;
-        Ok(!kinds.contains(&Kind::Corrupt))
+        self.read_wanted(piece, &wanted, buf, kinds, how)
+    }
+
+    /// The same for many chunks: first all that the tables say, then all that lies there, each in one go. Returns what
+    /// the chunks should be.
+    fn fetch(&self, first: u64, buf: &mut [u8]) -> Result<Vec<Wanted>, EngineError> {
+        let blocks = buf.len() / BLOCK;
+        let pieces: Vec<Piece> = self.shape.pieces(first, blocks as u64, CHUNK).collect();
+        let mut all = vec![[Content::default(); CHUNK]; pieces.len()];
+        let mut table = vec![0; blocks * ENTRY];
+        let (mut cold, mut tables) = (Vec::new(), Vec::new());
+        let mut rest = &mut table[..];
+        for (piece, wanted) in pieces.iter().zip(&mut all) {
+            let (entries, behind) = std::mem::take(&mut rest).split_at_mut(piece.range.len() * ENTRY);
+            rest = behind;
+            if self.group(piece.group).is_some() {
+                self.wanted(piece, wanted, How::Wait)?;
+            } else {
+                cold.push((piece, wanted));
+                tables.push((entries, self.shape.entry_at(piece.group, piece.range.start)));
+            }
+        }
+        self.file.read_many(&mut tables).map_err(EngineError::io("read tables"))?;
+        for ((piece, wanted), (entries, _)) in cold.into_iter().zip(tables) {
+            self.decode(piece, entries, wanted);
+        }
+        let mut data = Vec::new();
+        let mut rest = buf;
+        for (piece, wanted) in pieces.iter().zip(&all) {
+            let (part, behind) = std::mem::take(&mut rest).split_at_mut(piece.range.len() * BLOCK);
+            rest = behind;
+            if self.has_data(&wanted[..piece.range.len()]) {
+                data.push((part, self.shape.data_at(piece.group, piece.range.start)));
+            }
+        }
+        self.file.read_many(&mut data).map_err(EngineError::io("read blocks"))?;
+        Ok(all)
     }
 
     /// The same with writers kept out: what does not fit now is damaged.
@@ -195,10 +237,13 @@ impl Copy {
     /// What the table says.
     pub(super) fn wanted(&self, piece: &Piece, wanted: &mut Wanted, how: How) -> Result<(), EngineError> {
         let Some(group) = self.group(piece.group) else { return self.wanted_from_file(piece, wanted, how) };
-        let mut group = group.lock();
-        if how == How::Cached && group.unsettled.any(piece.range.clone()) {
-            return Err(EngineError::io("read blocks at once")(ErrorKind::WouldBlock.into()));
-        }
+        let mut group = match how {
+            How::Wait => group.lock(),
+            How::Cached => match group.try_lock() {
+                Some(group) if !group.unsettled.any(piece.range.clone()) => group,
+                _ => return Err(EngineError::io("read blocks at once")(ErrorKind::WouldBlock.into())),
+            },
+        };
         self.settle(&mut group, piece.range.clone(), false)?;
         take_wanted(&group, piece, wanted);
         Ok(())
@@ -217,10 +262,19 @@ impl Copy {
         let table = &mut table[..piece.range.len() * ENTRY];
         let read = self.read_file(table, self.shape.entry_at(piece.group, piece.range.start), how);
         read.map_err(EngineError::io("read a table"))?;
+        self.decode(piece, table, wanted);
+        Ok(())
+    }
+
+    fn decode(&self, piece: &Piece, table: &[u8], wanted: &mut Wanted) {
         for ((bytes, wanted), block) in table.as_chunks::<ENTRY>().0.iter().zip(wanted).zip(piece.block..) {
             *wanted = Entry::decode(bytes, self.salt, block).map_or(Content::BROKEN, |entry| entry.new);
         }
-        Ok(())
+    }
+
+    /// Whether what lies on the drive matters.
+    fn has_data(&self, wanted: &[Content]) -> bool {
+        self.pool.bugs.trim_keeps_content || wanted.iter().any(|content| content.state == State::Data)
     }
 
     fn read_wanted(
@@ -231,12 +285,18 @@ impl Copy {
         kinds: &mut [Kind; CHUNK],
         how: How,
     ) -> Result<(), EngineError> {
-        let wanted = &wanted[..piece.range.len()];
-        let raw = self.pool.bugs.trim_keeps_content;
-        if raw || wanted.iter().any(|content| content.state == State::Data) {
+        if self.has_data(&wanted[..piece.range.len()]) {
             let read = self.read_file(buf, self.shape.data_at(piece.group, piece.range.start), how);
             read.map_err(EngineError::io("read blocks"))?;
         }
+        self.judge(piece, wanted, buf, kinds);
+        Ok(())
+    }
+
+    /// Compares what was read with what it should be.
+    fn judge(&self, piece: &Piece, wanted: &Wanted, buf: &mut [u8], kinds: &mut [Kind; CHUNK]) {
+        let wanted = &wanted[..piece.range.len()];
+        let raw = self.pool.bugs.trim_keeps_content;
         let blocks = buf.chunks_exact_mut(BLOCK).zip(piece.block..);
         for ((content, kind), (bytes, block)) in wanted.iter().zip(kinds).zip(blocks) {
             *kind = match content.state {
@@ -251,7 +311,6 @@ impl Copy {
                 bytes.fill(0);
             }
         }
-        Ok(())
     }
 
     fn fits(&self, sum: u32, bytes: &[u8], block: u64) -> bool {

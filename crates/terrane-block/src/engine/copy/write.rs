@@ -1,5 +1,6 @@
 //! Writing and trimming: the table's entries first, then the data, both only as far as the kernel.
 
+use super::read::How;
 use super::{CHUNK, Copy};
 use crate::engine::entry::{self, Content, State};
 use crate::engine::error::{EngineError, is_full};
@@ -20,7 +21,19 @@ impl Copy {
         if bytes.is_empty() || !bytes.len().is_multiple_of(BLOCK) {
             return Err(EngineError::Misaligned { len: bytes.len() });
         }
-        self.change(first, (bytes.len() / BLOCK) as u64, Some(bytes))
+        self.change(first, (bytes.len() / BLOCK) as u64, Some(bytes), How::Wait).map(drop)
+    }
+
+    /// The same, if that waits for nothing but the page cache. False: somebody else works on the blocks' extent, or
+    /// the drive must be asked first; a part from the start may have been written, and all of it shall be again.
+    ///
+    /// # Errors
+    /// As [`Copy::write`].
+    pub fn write_cached(&self, first: u64, bytes: &[u8]) -> Result<bool, EngineError> {
+        if bytes.is_empty() || !bytes.len().is_multiple_of(BLOCK) {
+            return Err(EngineError::Misaligned { len: bytes.len() });
+        }
+        self.change(first, (bytes.len() / BLOCK) as u64, Some(bytes), How::Cached)
     }
 
     /// Makes blocks zeros for good and gives their room back once that is flushed.
@@ -28,16 +41,30 @@ impl Copy {
     /// # Errors
     /// As [`Copy::write`].
     pub fn zero(&self, first: u64, blocks: u64) -> Result<(), EngineError> {
-        self.change(first, blocks, None)
+        self.change(first, blocks, None, How::Wait).map(drop)
     }
 
-    fn change(&self, first: u64, blocks: u64, bytes: Option<&[u8]>) -> Result<(), EngineError> {
+    /// As [`Copy::write_cached`].
+    ///
+    /// # Errors
+    /// As [`Copy::write`].
+    pub fn zero_cached(&self, first: u64, blocks: u64) -> Result<bool, EngineError> {
+        self.change(first, blocks, None, How::Cached)
+    }
+
+    fn change(&self, first: u64, blocks: u64, bytes: Option<&[u8]>, how: How) -> Result<bool, EngineError> {
         self.alive()?;
         self.check_range(first, blocks)?;
         for piece in self.shape.pieces(first, blocks, CHUNK) {
             let not_logged = EngineError::NotLogged { extent: piece.group };
             let group = self.group(piece.group).ok_or(not_logged.clone())?;
-            let mut group = group.lock();
+            let mut group = match how {
+                How::Wait => group.lock(),
+                How::Cached => match group.try_lock() {
+                    Some(group) if !group.must_ask(&piece.range) => group,
+                    _ => return Ok(false),
+                },
+            };
             self.alive()?;
             if group.retiring {
                 return Err(not_logged);
@@ -51,7 +78,7 @@ impl Copy {
                 None => self.zero_chunk(&mut group, &piece)?,
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn write_chunk(&self, group: &mut Group, piece: &Piece, bytes: &[u8]) -> Result<(), EngineError> {
@@ -63,10 +90,13 @@ impl Copy {
             group.push(index, Content::data(entry::sum(data, self.salt, block)), flushed);
         }
         let data_at = self.shape.data_at(piece.group, piece.range.start);
-        let written = if self.pool.bugs.entry_after_data {
+        let bugs = &self.pool.bugs;
+        let written = if bugs.entry_after_data || bugs.flush_skips_table {
             self.file.write_at(bytes, data_at).and_then(|()| self.put_entries(group, piece.range.clone()))
         } else {
-            self.put_entries(group, piece.range.clone()).and_then(|()| self.file.write_at(bytes, data_at))
+            let mut table = [0; CHUNK * ENTRY];
+            let (entries, at) = self.entries(group, piece.range.clone(), &mut table);
+            self.file.write_many(&[(entries, at), (bytes, data_at)])
         };
         if let Err(error) = written {
             self.pool.give(fresh);
@@ -116,11 +146,22 @@ impl Copy {
             return Ok(());
         }
         let mut table = [0; CHUNK * ENTRY];
+        let (entries, at) = self.entries(group, range, &mut table);
+        self.file.write_at(entries, at)
+    }
+
+    /// A part of the table, and where it lies.
+    fn entries<'a>(
+        &self,
+        group: &Group,
+        range: Range<usize>,
+        table: &'a mut [u8; CHUNK * ENTRY],
+    ) -> (&'a [u8], u64) {
         let first = self.first_block(group.number);
         for (out, index) in table.as_chunks_mut::<ENTRY>().0.iter_mut().zip(range.clone()) {
             *out = group.entries[index].encode(self.salt, first + index as u64);
         }
-        self.file.write_at(&table[..range.len() * ENTRY], self.shape.entry_at(group.number, range.start))
+        (&table[..range.len() * ENTRY], self.shape.entry_at(group.number, range.start))
     }
 
     /// A write failed. If the drive is full, the blocks become again what they were; otherwise the copy fails.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use terrane_block::engine::media::FsMedia;
+use terrane_block::engine::{self, media::FsMedia};
 use terrane_block::server::{BlockMetrics, BlockServer, BlockServerConfig, OpenMedia, Pace, PoolSpec};
 use terrane_block_core::record::Record;
 use terrane_block_core::{CopyId, Incarnation};
@@ -21,11 +21,16 @@ use terrane_types::{VolumeId, Zone};
 pub(super) struct Settings {
     pub(super) open_media: Arc<OpenMedia>,
     pub(super) capacity: fn(CopyId) -> u64,
+    pub(super) hang: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { open_media: Arc::new(|spec| Ok(FsMedia::open(&spec.dir)?)), capacity: |_| 1 << 30 }
+        let open_media =
+            Arc::new(|spec: &PoolSpec, path| -> std::io::Result<Arc<dyn engine::media::Media>> {
+                Ok(FsMedia::open_by(&spec.dir, path)?)
+            });
+        Self { open_media, capacity: |_| 1 << 30, hang: Pace::default().hang }
     }
 }
 
@@ -81,7 +86,12 @@ impl Cluster {
             managers: vec![self.manager.address.clone()],
             pools: vec![pool],
             metrics: self.metrics.1.clone(),
-            pace: Pace { scrub: 0, retry: Duration::from_millis(20), ..Pace::default() },
+            pace: Pace {
+                scrub: 0,
+                retry: Duration::from_millis(20),
+                hang: self.settings.hang,
+                ..Pace::default()
+            },
             tune: |engine| {
                 engine.journal.segment_bytes = 1 << 20;
                 engine.journal.max_record_bytes = 512 << 10;

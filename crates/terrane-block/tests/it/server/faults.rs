@@ -109,10 +109,10 @@ impl DataFile for FaultyFile {
 async fn failing(copy: CopyId) {
     let fails = Arc::new(AtomicBool::new(false));
     let switch = fails.clone();
-    let open_media = move |spec: &PoolSpec| {
+    let open_media = move |spec: &PoolSpec, path| {
         let mine = spec.dir.parent().is_some_and(|dir| dir.ends_with(PathBuf::from(copy.0.to_string())));
         let fails = if mine { switch.clone() } else { Arc::default() };
-        Ok::<Arc<dyn Media>, _>(Arc::new(Faulty { media: FsMedia::open(&spec.dir)?, fails }))
+        Ok::<Arc<dyn Media>, _>(Arc::new(Faulty { media: FsMedia::open_by(&spec.dir, path)?, fails }))
     };
     let settings = Settings { open_media: Arc::new(open_media), ..Settings::default() };
     let cluster = Cluster::start_with(&[A, B], 4096, settings).await;

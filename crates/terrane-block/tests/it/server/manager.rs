@@ -191,6 +191,12 @@ impl Manager {
         self.broadcast();
     }
 
+    /// Wants the stripe to have so many blocks.
+    pub(super) fn resize(&self, blocks: u64) {
+        self.inner.lock().blocks = blocks;
+        self.broadcast();
+    }
+
     /// Gives no leases of its own any more.
     pub(super) fn silence(&self) {
         self.inner.lock().silent = true;
