@@ -17,6 +17,9 @@ pub(crate) struct Length {
     /// The first seed (simulations).
     #[arg(long, default_value_t = 0)]
     first: u64,
+    /// States of each search over the replication core (volumes); 3 million take some 8 GiB of memory.
+    #[arg(long, default_value_t = 3_000_000)]
+    states: u64,
     /// Seconds per target (fuzzing).
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -42,7 +45,7 @@ pub(crate) fn run(name: &str, length: &Length) -> Result<()> {
         let what = match name {
             "fuzz" => fuzz(length)?,
             "volume-faults" => volume_faults(length)?,
-            "volumes" => format!("{}; {}", search_volumes()?, simulate("block", length, 100_000)?),
+            "volumes" => format!("{}; {}", search_volumes(length)?, simulate("block", length, 100_000)?),
             world => simulate(world, length, 50_000)?,
         };
         let minutes = started.elapsed().as_secs_f64() / 60.0;
@@ -63,10 +66,10 @@ fn simulate(world: &str, length: &Length, default: u64) -> Result<String> {
     Ok(format!("{seeds} from {first}"))
 }
 
-/// The breadth-first searches over the replication core, several times as many states each as in the test run: some
-/// 8 GiB of memory.
-fn search_volumes() -> Result<String> {
-    let states = "3000000";
+/// The breadth-first searches over the replication core, several times as many states each as in the test run, one after
+/// the other, since the memory that they take is the bound.
+fn search_volumes(length: &Length) -> Result<String> {
+    let states = length.states.to_string();
     sh::run(
         sh::cargo()
             .args([
@@ -80,19 +83,20 @@ fn search_volumes() -> Result<String> {
                 "rules::",
             ])
             .args(["--", "--test-threads=1"])
-            .env("TERRANE_SEARCH_STATES", states),
+            .env("TERRANE_SEARCH_STATES", &states),
     )?;
     Ok(format!("searches of {states} states each"))
 }
 
-/// The black-box tests in which every part of an installation is killed, frozen and cut off, for longer.
+/// The black-box tests in which every part of an installation is killed, frozen and cut off, for longer; one cluster per
+/// part, all at the same time, since most of it is waiting.
 fn volume_faults(length: &Length) -> Result<String> {
     tools::ensure_for_tests()?;
     let (rounds, freeze) = (length.rounds.to_string(), length.freeze.to_string());
     sh::run(
         sh::cargo()
             .args(["test", "--release", "--locked", "--package", "terrane", "--test", "volumes", "faults::"])
-            .args(["--", "--test-threads=1", "--nocapture"])
+            .args(["--", "--test-threads=4", "--nocapture"])
             .env("TERRANE_FAULT_ROUNDS", &rounds)
             .env("TERRANE_FREEZE_SECONDS", &freeze),
     )?;

@@ -66,6 +66,8 @@ bugs! {
     bitmap_starts_empty,
     /// Rule 6: a bitmap is believed although it was interrupted.
     trust_broken_bitmap,
+    /// Rule 6: a copy that was forgotten and comes back counts as in sync until then.
+    trust_forgotten,
     /// Rule 6: a copy forgets its bitmaps when a record, perhaps a never active one, says that it is out of sync.
     drop_bitmaps,
     /// Rule 6: a joining copy retires what was in its log before it began to catch up.
@@ -80,6 +82,8 @@ bugs! {
     flush_before_suspects,
     /// Rule 7: a FLUSH retires extents with a write in flight at its start.
     retire_in_flight,
+    /// Rule 7: a mirror's FLUSH retires extents of writes that followed it in the stream and overtook its start.
+    retire_later_writes,
     /// Rule 8: a join is committed before the copy has flushed.
     join_before_flush,
     /// Rule 10: what an older session sent is accepted.

@@ -129,6 +129,33 @@ pub fn repair(record: &Record, alive: &BTreeMap<CopyId, Alive>, bugs: Bugs) -> O
     (next.now != record.now).then_some(next)
 }
 
+/// Forgets absent copies that nobody needs any more, so that bitmaps for them end with the next generation. The generation
+/// stays: no copy acts on who is absent, but to keep a bitmap, and whom a bitmap is missing for is not believed to have
+/// missed little ([`admit`]). `None`: there is nothing to forget, or the generation is not active yet, so that what
+/// it says may not be the last word.
+#[must_use]
+pub fn forget(record: &Record, copies: &BTreeSet<CopyId>) -> Option<Record> {
+    let goes = |copy: &CopyId| copies.contains(copy) && !record.now.joining.contains_key(copy);
+    if !record.active || !record.now.absent.keys().any(goes) {
+        return None;
+    }
+    let mut next = record.clone();
+    next.now.absent.retain(|copy, _| !goes(copy));
+    Some(next)
+}
+
+/// The record with copies that it does not know (new ones, or forgotten ones, whatever they still hold) as absent ones that
+/// never were in sync. Not to be stored: for [`repair`], which lets them join.
+#[must_use]
+pub fn admit(record: &Record, copies: impl IntoIterator<Item = CopyId>, bugs: Bugs) -> Record {
+    let last = if bugs.trust_forgotten { record.generation } else { Generation(0) };
+    let mut admitted = record.clone();
+    for copy in copies.into_iter().filter(|copy| !record.knows(*copy)) {
+        admitted.now.absent.insert(copy, last);
+    }
+    admitted
+}
+
 /// An operator's word that the in-sync copies are lost for good: `copy` goes on with what it has, which may be as old
 /// as the last FLUSH that it took part in, or older. Only when nobody can hold the manager's lease any more; the
 /// others' machines are the operator's to vouch for.

@@ -106,6 +106,13 @@ impl Record {
         }
     }
 
+    /// Whether a copy is or was part of it, as far as that still matters.
+    #[must_use]
+    pub fn knows(&self, copy: CopyId) -> bool {
+        let (_, active) = self.active_membership();
+        [&self.now, active].iter().any(|m| m.in_sync.contains_key(&copy) || m.absent.contains_key(&copy))
+    }
+
     /// Whether the forced detach that raised the attachment epoch is complete.
     #[must_use]
     pub fn is_fenced(&self) -> bool {

@@ -91,8 +91,8 @@ pub enum FanOut {
 pub struct MirrorConfig {
     /// Go on without members of the latest known set that are not there. To be set for one start, by an operator
     /// who has read [`MirrorError::MembersMissing`]. A drive given up like this does not know: it must not be
-    /// started from alone later. Beside one that knows it is stale, or the start is refused
-    /// ([`MirrorError::Split`]).
+    /// started from later without one that does and whose record can be read. Beside such a one it is stale, or the
+    /// start is refused ([`MirrorError::Split`]).
     pub accept_loss: bool,
     /// How drives are synced.
     pub fan_out: FanOut,

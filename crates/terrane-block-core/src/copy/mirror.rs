@@ -86,6 +86,7 @@ impl<P: Payload> State<P> {
             Body::Query => self.answer_query(seq, out),
             Body::Write { extent, content, recopied } => {
                 self.volatile.inbound.busy.insert(seq);
+                self.spare_from_waiting_flushes(extent);
                 let generation = stamp.generation;
                 self.apply(extent, content, Source::Link { generation, seq, recopied });
             }
@@ -99,6 +100,18 @@ impl<P: Payload> State<P> {
             }
             Body::Fetch { extent } => self.fetch(seq, extent, out),
             Body::Digest { extent } => self.digest(seq, extent, out),
+        }
+    }
+
+    /// A flush that waits for earlier writes begins when they are done, and this later one may be done as well by then, but
+    /// not on the other copies: none of the flushes may retire it.
+    fn spare_from_waiting_flushes(&mut self, extent: Extent) {
+        if self.settings.bugs.retire_later_writes {
+            return;
+        }
+        let log_extents = log_of(extent, &self.settings);
+        for flush in &mut self.volatile.inbound.flushes {
+            flush.exclude.insert_range(log_extents.clone());
         }
     }
 

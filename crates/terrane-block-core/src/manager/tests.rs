@@ -89,3 +89,20 @@ fn a_forced_detach_waits_for_every_copy_in_sync() {
     }
     assert!(!finish_fence(&record, NONE).unwrap().fencing);
 }
+
+#[test]
+fn a_forgotten_copy_comes_back_as_one_that_never_was_in_sync() {
+    let gone = BTreeSet::from([CopyId(2)]);
+    let two = repair(&three(), &alive(&[(0, 10), (1, 11)]), NONE).unwrap();
+    assert_eq!(forget(&two, &gone), None, "not before the generation is active");
+    let two = activated(&two);
+    let forgotten = forget(&two, &gone).expect("it is absent");
+    assert_eq!((forgotten.generation, forgotten.knows(CopyId(2))), (two.generation, false));
+    assert_eq!(forget(&forgotten, &gone), None, "once is enough");
+    let all = alive(&[(0, 10), (1, 11), (2, 22)]);
+    assert_eq!(repair(&forgotten, &all, NONE), None, "nobody asked for it");
+    let back = repair(&admit(&forgotten, [CopyId(1), CopyId(2)], NONE), &all, NONE).unwrap();
+    assert_eq!(back.now.absent, BTreeMap::from([(CopyId(2), Generation(0))]));
+    assert_eq!(back.now.joining, BTreeMap::from([(CopyId(2), Incarnation(22))]));
+    assert_eq!(forget(&activated(&back), &gone), None, "one that joins is needed");
+}

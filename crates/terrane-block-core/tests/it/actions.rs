@@ -2,24 +2,35 @@
 
 use crate::configs::Config;
 use crate::world::{CLIENTS, Channel, FLUSH_TAG, World};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use terrane_block_core::client::{Client, ClientEvent};
 use terrane_block_core::copy::{Event, Grantor, State};
 use terrane_block_core::message::Op;
+use terrane_block_core::record::Record;
 use terrane_block_core::{ClientId, CopyId, Extent, Incarnation, manager};
 
 /// A named event of a schedule. Numbers are copies, unless they say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Action {
-    Write { client: usize, block: u64 },
-    Read { client: usize, block: u64 },
-    Flush { client: usize },
+    Write {
+        client: usize,
+        block: u64,
+    },
+    Read {
+        client: usize,
+        block: u64,
+    },
+    Flush {
+        client: usize,
+    },
     Deliver(Channel),
     Drop(Channel),
     Duplicate(Channel),
     Persisted(usize),
     Written(usize),
+    /// The last of several writes under way: disks keep no order.
+    WrittenLast(usize),
     ReadDone(usize),
     Flushed(usize),
     FlushFails(usize, usize),
@@ -38,6 +49,8 @@ pub(crate) enum Action {
     GrantLapses(usize, CopyId),
     Settled(usize),
     DeclareLost(usize),
+    Forget(usize),
+    Admit(usize),
     ForceDetach,
     FenceDone,
 }
@@ -157,6 +170,7 @@ impl World {
         for (has, action) in [
             (machine.persists > 0, Action::Persisted(copy)),
             (!machine.writes.is_empty(), Action::Written(copy)),
+            (machine.writes.len() > 1, Action::WrittenLast(copy)),
             (!machine.reads.is_empty(), Action::ReadDone(copy)),
             (!machine.flushes.is_empty(), Action::Flushed(copy)),
             (self.budget.crashes > 0, Action::Crash(copy)),
@@ -263,12 +277,35 @@ impl World {
         {
             out.push(Action::DeclareLost(copy));
         }
+        for copy in 0..self.copies.len() {
+            if self.budget.forgets > 0 && self.forgotten(copy).is_some() {
+                out.push(Action::Forget(copy));
+            }
+            if self.admitted(config, copy).is_some() {
+                out.push(Action::Admit(copy));
+            }
+        }
         if self.budget.detaches > 0 {
             out.push(Action::ForceDetach);
         }
         if manager::finish_fence(&self.record, config.bugs).is_some() {
             out.push(Action::FenceDone);
         }
+    }
+
+    /// The record without a copy that is away.
+    fn forgotten(&self, copy: usize) -> Option<Record> {
+        manager::forget(&self.record, &BTreeSet::from([CopyId(copy as u64)]))
+    }
+
+    /// A copy that was forgotten is there, with all that it had: the record in which it joins.
+    fn admitted(&self, config: &Config, copy: usize) -> Option<Record> {
+        let id = CopyId(copy as u64);
+        if !self.copies[copy].up || self.record.knows(id) {
+            return None;
+        }
+        let admitted = manager::admit(&self.record, [id], config.bugs);
+        manager::repair(&admitted, &self.alive(None), config.bugs)
     }
 
     /// Makes it happen, and what follows at once.
@@ -304,7 +341,7 @@ impl World {
                 }
             }
             Action::ClientLearns(client) => {
-                let record = Box::new(terrane_block_core::record::Record::clone(&self.record));
+                let record = Box::new(Record::clone(&self.record));
                 self.client_event(config, client, ClientEvent::Record(record));
             }
             Action::Reconnect(client) => {
@@ -312,7 +349,7 @@ impl World {
                 self.client_event(config, client, ClientEvent::Reconnect);
             }
             Action::Learn(copy) => {
-                let record = terrane_block_core::record::Record::clone(&self.record);
+                let record = Record::clone(&self.record);
                 self.copy_event(config, copy, Event::Record(record));
             }
             Action::FlushWanted(copy) => {
@@ -323,6 +360,8 @@ impl World {
             Action::Repair
             | Action::Suspect(_)
             | Action::DeclareLost(_)
+            | Action::Forget(_)
+            | Action::Admit(_)
             | Action::ForceDetach
             | Action::FenceDone => {
                 self.act_manager(config, action);
@@ -378,6 +417,11 @@ impl World {
                 let alive = self.alive(None).remove(&id);
                 alive.and_then(|alive| manager::declare_lost(&self.record, id, &alive, true))
             }
+            Action::Forget(copy) => {
+                self.budget.forgets -= 1;
+                self.forgotten(copy)
+            }
+            Action::Admit(copy) => self.admitted(config, copy),
             Action::ForceDetach => {
                 self.budget.detaches -= 1;
                 Some(manager::force_detach(&self.record, config.bugs))
@@ -403,9 +447,11 @@ impl World {
                 self.edit(copy, |machine| machine.persists -= 1);
                 self.copy_event(config, copy, Event::Persisted);
             }
-            Action::Written(copy) => {
+            Action::Written(copy) | Action::WrittenLast(copy) => {
                 let written = self.edit(copy, |machine| {
-                    let (id, extent, content) = machine.writes.pop_front()?;
+                    let last = matches!(action, Action::WrittenLast(_));
+                    let write = if last { machine.writes.pop_back() } else { machine.writes.pop_front() };
+                    let (id, extent, content) = write?;
                     machine.disk.write(extent, &content);
                     Some(id)
                 });

@@ -20,6 +20,7 @@ pub(crate) struct Budget {
     pub(crate) drops: u8,
     pub(crate) duplicates: u8,
     pub(crate) declares: u8,
+    pub(crate) forgets: u8,
 }
 
 /// What happens at once, not as an action of its own. Fewer interleavings, deeper search.
@@ -108,6 +109,7 @@ const NONE: Budget = Budget {
     drops: 0,
     duplicates: 0,
     declares: 0,
+    forgets: 0,
 };
 const ALL: Eager = Eager::ALL;
 const BUGS: Bugs = Bugs::NONE;
@@ -237,6 +239,23 @@ pub(crate) const CONFIGS: &[Config] = &[
         eager: Eager { flushes: false, records: true, restarts: true, ..FEW },
         bugs: BUGS,
     },
+    // Copies that are away are forgotten, and come back with what they had.
+    Config {
+        name: "forget",
+        copies: 3,
+        blocks: 1,
+        budget: Budget { writes: 2, flushes: 1, crashes: 2, forgets: 1, ..NONE },
+        eager: Eager { records: true, repairs: true, ..FEW },
+        bugs: BUGS,
+    },
+    Config {
+        name: "forget-late",
+        copies: 3,
+        blocks: 1,
+        budget: Budget { writes: 1, flushes: 1, powers: 1, crashes: 1, suspicions: 1, forgets: 1, ..NONE },
+        eager: Eager { repairs: true, ..FEW },
+        bugs: BUGS,
+    },
 ];
 
 /// Small searches that go deep, each aimed at a rule.
@@ -362,6 +381,14 @@ pub(crate) const AIMED: &[Config] = &[
         bugs: BUGS,
     },
     Config {
+        name: "aim-forgotten",
+        copies: 3,
+        blocks: 1,
+        budget: Budget { writes: 1, flushes: 1, crashes: 2, forgets: 1, ..NONE },
+        eager: Eager { restarts: false, ..ALL },
+        bugs: BUGS,
+    },
+    Config {
         name: "aim-suspects",
         copies: 3,
         blocks: 1,
@@ -383,6 +410,14 @@ pub(crate) const AIMED: &[Config] = &[
         blocks: 1,
         budget: Budget { writes: 1, flushes: 1, powers: 1, ..NONE },
         eager: Eager { writes: false, ..ALL },
+        bugs: BUGS,
+    },
+    Config {
+        name: "aim-later-writes",
+        copies: 3,
+        blocks: 2,
+        budget: Budget { writes: 2, flushes: 1, crashes: 1, ..NONE },
+        eager: Eager { links: false, writes: false, restarts: false, clients: false, ..ALL },
         bugs: BUGS,
     },
     Config {

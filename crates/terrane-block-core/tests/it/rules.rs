@@ -83,6 +83,7 @@ const FINDS: &[(&str, &str, usize)] = &[
     ("recopies_unlogged", "aim-recopies", 150_000),
     ("bitmap_at_primary", "aim-bitmap", 60_000),
     ("bitmap_starts_empty", "aim-bitmap-log", 60_000),
+    ("trust_forgotten", "aim-forgotten", 60_000),
     ("forget_applies", "aim-log-first", 60_000),
     ("suspects_one_sided", "aim-suspects", 60_000),
     ("serve_suspects", "aim-suspects", 60_000),
@@ -109,8 +110,13 @@ fn a_rule_taken_away_is_missed() {
 }
 
 /// Those that are too deep for a search from the start: a kept schedule leads most of the way, but for so many events.
-const DEEP: &[(&str, usize)] =
-    &[("trust_broken_bitmap", 6), ("drop_bitmaps", 7), ("flush_before_suspects", 5), ("joiner_retires", 5)];
+const DEEP: &[(&str, usize)] = &[
+    ("trust_broken_bitmap", 6),
+    ("drop_bitmaps", 7),
+    ("flush_before_suspects", 5),
+    ("joiner_retires", 5),
+    ("retire_later_writes", 6),
+];
 
 #[test]
 fn a_rule_taken_away_deep_down_is_missed() {

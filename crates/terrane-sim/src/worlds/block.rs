@@ -1,15 +1,17 @@
 //! World `block`: the real replication core: several copies, a client, the manager over a transactional record.
 //!
 //! Packets are late (some by several leases), lost, doubled, overtaken and cut off in one direction; disks forget what was
-//! not flushed, tear writes of several blocks, fail to flush, are slow and rot; some copies tell no hashes, as an older
-//! version would; processes die and are back within a heartbeat; clocks run at different rates; managers change, and
-//! the old one does not know yet; resync is held up. Checked all the time:
+//! not flushed, or even what they said was, tear writes of several blocks, fail to flush, are slow and rot; processes die
+//! and are back within a heartbeat, some in an older version, which tells no hashes; clocks run at different rates;
+//! managers change, and the old one does not know yet; copies that are away are forgotten and come back; resync is held
+//! up; and failures come one on top of the other. Checked all the time:
 //! * every answer against the promise ([`terrane_block_core::promise`]), block by block;
 //! * at most one copy may act, and a generation has one primary;
 //! * after a FLUSH every in-sync copy has nothing older on stable media;
 //! * once all is healed, everything asked for is answered, all copies are in sync, and byte-identical.
 
 mod app;
+mod cascade;
 mod chaos;
 mod checks;
 mod cluster;
@@ -71,6 +73,15 @@ const COVERAGE: &[&str] = &[
     "block.paced",
     "block.torn",
     "block.old_socket",
+    "block.cascade",
+    "block.mixed_versions",
+    "block.updated",
+    "block.put_back",
+    "block.drive_lied",
+    "block.slow_journal",
+    "block.slow_hashing",
+    "block.forgotten",
+    "block.admitted",
     "net.lost",
     "net.duplicated",
     "net.dropped_at_cut",
@@ -96,7 +107,9 @@ impl World for BlockWorld {
             "bitmap_at_primary",
             "bitmap_starts_empty",
             "drop_bitmaps",
+            "trust_forgotten",
             "suspects_one_sided",
+            "flush_before_suspects",
             "join_before_flush",
             "accept_old_session",
             "detach_early",
@@ -112,7 +125,7 @@ impl World for BlockWorld {
     }
 
     fn faults(&self) -> &'static [&'static str] {
-        &["crash", "power", "flush", "rot", "cut", "manager", "detach", "suspicion"]
+        &["crash", "power", "flush", "rot", "cut", "manager", "detach", "cascade", "forget", "lie"]
     }
 
     fn run(&self, plan: &Plan, context: &mut Context) -> Result<(), Violation> {

@@ -1,4 +1,6 @@
-use terrane_sim::runner::{assert_finds_bugs, assert_holds, assert_repeats, explain, fresh_seed, run_many};
+use terrane_sim::runner::{
+    Plan, assert_finds_bugs, assert_holds, assert_repeats, explain, fresh_seed, run, run_many,
+};
 use terrane_sim::switches::Switches;
 use terrane_sim::worlds::BlockWorld;
 
@@ -25,4 +27,13 @@ fn finds_its_bugs() {
 #[test]
 fn repeats() {
     assert_repeats(&BlockWorld);
+}
+
+/// A mirror retired a write that came behind the FLUSH in the stream, was done before the FLUSH began there, and had not
+/// reached the other mirror: after the primary's death the two were believed equal, and were not.
+#[test]
+fn what_comes_behind_a_flush_is_not_retired_by_it() {
+    let history = |switches| run(&BlockWorld, &Plan::new(&BlockWorld, 7_007_014, switches), false).result;
+    assert_eq!(history(Switches::NONE), Ok(()));
+    assert!(history(Switches::bug("retire_later_writes")).is_err());
 }

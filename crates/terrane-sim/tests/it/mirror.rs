@@ -1,4 +1,5 @@
-use terrane_sim::runner::{assert_finds_bugs, assert_holds, assert_repeats, fresh_seed};
+use terrane_sim::runner::{Plan, assert_finds_bugs, assert_holds, assert_repeats, fresh_seed, run};
+use terrane_sim::switches::Switches;
 use terrane_sim::worlds::MirrorWorld;
 
 #[test]
@@ -21,4 +22,12 @@ fn finds_its_bugs() {
 #[test]
 fn repeats() {
     assert_repeats(&MirrorWorld);
+}
+
+/// The only drive that knew of an override could not be read at a start, and one that had been given up was served
+/// from: against what an operator is told, and told by nothing that is still readable.
+#[test]
+fn what_was_given_up_stays_away_while_those_that_know_cannot_be_read() {
+    let plan = Plan { events: 585, ..Plan::new(&MirrorWorld, 1_795_189_680_705, Switches::NONE) };
+    assert_eq!(run(&MirrorWorld, &plan, false).result, Ok(()));
 }

@@ -87,7 +87,7 @@ impl Cluster {
         let start = self.rng.range(0..self.blocks);
         let room = self.blocks - start;
         let len = if self.rng.one_in(3) { self.rng.range(1..room.min(3) + 1) } else { 1 };
-        let kind = self.rng.weighted(&[5, 4, 1]);
+        let kind = self.rng.weighted(&self.appetite());
         self.submit(context, client, Extent { start, len }, kind)
     }
 

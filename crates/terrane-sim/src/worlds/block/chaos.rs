@@ -3,8 +3,8 @@
 use super::cluster::{CLIENTS, Cluster, MANAGER, Turn, weather};
 use crate::runner::{Context, Violation};
 use std::time::Duration;
-use terrane_block_core::Extent;
 use terrane_block_core::copy::Event;
+use terrane_block_core::{CopyId, Extent};
 
 impl Cluster {
     /// One fault, and when the next one comes.
@@ -20,7 +20,7 @@ impl Cluster {
             context.coverage.hit("block.rot_repaired");
             self.rot_pending = false;
         }
-        let weights = [4, 4, 1, 4, 3, 1, 2, 3, 2];
+        let weights = [4, 4, 1, 4, 3, 1, 2, 3, 2, if self.cascades { 30 } else { 1 }, 4];
         match self.rng.weighted(&weights) {
             0 if self.plan.allows("crash") => self.one_down(context, false),
             1 if self.plan.allows("power") => self.one_down(context, true),
@@ -31,6 +31,8 @@ impl Cluster {
             6 if self.plan.allows("detach") => self.force_detach(context),
             7 if self.plan.allows("rot") => self.rot(context),
             8 => self.pace(context),
+            9 if self.plan.allows("cascade") => self.cascade(context),
+            10 if self.plan.allows("forget") => self.forget(context),
             _ => {}
         }
     }
@@ -46,7 +48,11 @@ impl Cluster {
 
     /// Damage that nobody in sync could repair any more is more than anything is promised for.
     pub(super) fn withdraw_rot(&mut self) {
-        if self.record.now.in_sync.len() < 2 {
+        let is_damaged = |copy: &CopyId| {
+            let machine = usize::try_from(copy.0).ok().and_then(|at| self.copies.get(at));
+            machine.is_none_or(|machine| !machine.disk.rotten.is_empty())
+        };
+        if self.record.now.in_sync.keys().all(is_damaged) {
             for machine in &mut self.copies {
                 machine.disk.rotten.clear();
             }
@@ -73,13 +79,17 @@ impl Cluster {
         self.down(context, copy, power);
     }
 
-    fn down(&mut self, context: &mut Context, copy: usize, power: bool) {
+    pub(super) fn down(&mut self, context: &mut Context, copy: usize, power: bool) {
         if !self.copies[copy].up {
             return;
         }
         if power {
             context.coverage.hit("block.power_failure");
+            let whole = self.is_whole();
             self.power_fails(context, copy);
+            if whole && self.plan.allows("lie") && self.rng.one_in(3) {
+                self.lied(context, copy);
+            }
         } else {
             context.coverage.hit("block.crash");
             self.crash(context, copy);
@@ -105,7 +115,7 @@ impl Cluster {
         }
     }
 
-    fn heal_later(&mut self) {
+    pub(super) fn heal_later(&mut self) {
         let pause = Duration::from_micros(self.rng.range(2_000..60_000));
         self.queue.after(pause, Turn::Heal);
     }
@@ -130,10 +140,23 @@ impl Cluster {
         self.heal_later();
     }
 
-    fn rot(&mut self, context: &mut Context) {
+    /// All copies are up and in sync, so that any one of them can be made whole by the others.
+    fn is_whole(&self) -> bool {
         let all = self.record.active && self.record.now.in_sync.len() == self.copies.len();
-        let healthy = all && self.copies.iter().all(|m| m.up && m.state.volatile.known.is_none());
-        if !healthy {
+        all && self.copies.iter().all(|m| m.up && m.state.volatile.known.is_none())
+    }
+
+    /// The drive of a machine that lost power had told that something was flushed, and it was not: what is there does not
+    /// fit its checksum.
+    fn lied(&mut self, context: &mut Context, copy: usize) {
+        context.coverage.hit("block.drive_lied");
+        let block = self.rng.range(0..self.blocks);
+        self.copies[copy].disk.rotten.insert(block);
+        self.rot_pending = true;
+    }
+
+    fn rot(&mut self, context: &mut Context) {
+        if !self.is_whole() {
             return;
         }
         let copy = self.rng.below(self.copies.len());

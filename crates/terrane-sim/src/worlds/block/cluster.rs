@@ -1,6 +1,7 @@
 //! Everything in one place, and one queue of what happens next.
 
 use super::app::App;
+use super::cascade::Blow;
 use super::disk::Values;
 use super::machine::Machine;
 use super::manager::Manager;
@@ -40,6 +41,7 @@ pub(super) enum Turn {
     App,
     Client,
     Chaos,
+    Blow(Blow),
     Heal,
 }
 
@@ -86,6 +88,10 @@ pub(super) struct Cluster {
     pub(super) calm: bool,
     /// A block is rotten, or was until lately.
     pub(super) rot_pending: bool,
+    /// Failures come one on top of the other, and copies are compared slowly.
+    pub(super) cascades: bool,
+    /// Until then applications write nothing.
+    pub(super) quiet_until: Time,
     /// Who acted in a generation.
     pub(super) rulers: BTreeMap<u64, (usize, u64)>,
 }
@@ -102,7 +108,8 @@ pub(super) fn weather(bad: bool) -> Weather {
 impl Cluster {
     pub(super) fn new(plan: &Plan, context: &mut Context) -> Self {
         let mut rng = context.rng.fork();
-        let count = if rng.one_in(2) { 3 } else { 2 };
+        let cascades = rng.one_in(6);
+        let count = if cascades || rng.one_in(2) { 3 } else { 2 };
         if count == 3 {
             context.coverage.hit("block.three_copies");
         }
@@ -113,7 +120,11 @@ impl Cluster {
             (0..count).map(|id| (CopyId(id), Incarnation(id + 1))).collect();
         let record = Record::create(&ids, CopyId(rng.range(0..count)), LayoutEpoch(1));
         let grain = rng.range(1..3);
-        let copies = (0..count).map(|id| Machine::new(id, blocks, grain, bugs, &mut rng)).collect();
+        let mut copies: Vec<_> =
+            (0..count).map(|id| Machine::new(id, blocks, grain, bugs, &mut rng)).collect();
+        if cascades {
+            copies.iter_mut().for_each(Machine::compares_slowly);
+        }
         let mut queue = Scheduler::new(&mut rng);
         for turn in [Turn::App, Turn::Client, Turn::Manager { zombie: false }] {
             queue.after(Duration::from_micros(100), turn);
@@ -135,6 +146,8 @@ impl Cluster {
             incarnations: count,
             calm: false,
             rot_pending: false,
+            cascades,
+            quiet_until: Time::default(),
             rulers: BTreeMap::new(),
             rng,
         };
@@ -179,6 +192,7 @@ impl Cluster {
             Turn::App => self.app_turn(context)?,
             Turn::Client => self.client_turn(context)?,
             Turn::Chaos => self.chaos(context),
+            Turn::Blow(blow) => self.blow(context, blow),
             Turn::Heal => self.net.heal(),
         }
         self.judge(context)

@@ -13,6 +13,9 @@ use terrane_block_core::manager::Request;
 use terrane_block_core::message::{Body, Message};
 use terrane_block_core::{Content, CopyId, Extent, Incarnation};
 
+/// One in so many starts is of the version before.
+const OLD: u32 = 6;
+
 /// See the module.
 pub(super) struct Machine {
     pub(super) up: bool,
@@ -39,8 +42,8 @@ pub(super) struct Machine {
     slow_journal: bool,
     /// Hashing takes as long as a busy drive may take.
     slow_digests: bool,
-    /// Never tells hashes: an older version, or a drive that is not believed after a failed flush.
-    no_digests: bool,
+    /// Runs the version before, which tells no hashes. (So does a drive that is not believed after a failed flush.)
+    old_version: bool,
 }
 
 impl Machine {
@@ -71,8 +74,15 @@ impl Machine {
             down_since: Time::default(),
             slow_journal: rng.one_in(4),
             slow_digests: rng.one_in(3),
-            no_digests: rng.one_in(6),
+            old_version: rng.one_in(OLD),
         }
+    }
+
+    /// One block after the other.
+    pub(super) fn compares_slowly(&mut self) {
+        self.slow_digests = true;
+        self.old_version = false;
+        (self.state.settings.recopies_max, self.state.settings.recopy_blocks) = (1, 1);
     }
 
     fn writing(&mut self, id: u64, late: Option<(Extent, Content<Values>)>) {
@@ -148,6 +158,9 @@ impl Cluster {
                     context.coverage.hit("block.log_retired");
                 }
                 let slow = self.copies[copy].slow_journal && !self.calm;
+                if slow {
+                    context.coverage.hit("block.slow_journal");
+                }
                 let delay = Duration::from_micros(self.rng.range(20..if slow { 6_000 } else { 300 }));
                 let machine = &mut self.copies[copy];
                 machine.persisted_at =
@@ -203,9 +216,12 @@ impl Cluster {
     fn digest(&mut self, context: &mut Context, copy: usize, id: u64, extent: Extent) {
         let machine = &self.copies[copy];
         let (life, slow) = (machine.life, machine.slow_digests && !self.calm);
-        let digests = if machine.no_digests { Vec::new() } else { machine.disk.digests(extent) };
-        if machine.no_digests {
+        let digests = if machine.old_version { Vec::new() } else { machine.disk.digests(extent) };
+        if machine.old_version {
             context.coverage.hit("block.digests_withheld");
+        }
+        if slow {
+            context.coverage.hit("block.slow_hashing");
         }
         let longest = Duration::from_micros(if slow { 30_000 } else { 300 });
         self.queue.within(longest, Turn::Disk { copy, life, event: Event::Digested(id, digests) });
@@ -215,6 +231,13 @@ impl Cluster {
     fn note_message(&self, context: &Context, copy: usize, to: CopyId, message: &Message<Values>) {
         let record = self.copies[copy].state.durable.record.as_ref();
         let joining = record.is_some_and(|record| record.now.joining.contains_key(&to));
+        let version = |copy: usize| self.copies.get(copy).map(|machine| machine.old_version);
+        let other = usize::try_from(to.0).unwrap_or(usize::MAX);
+        if matches!(message, Message::Link { body: Body::Digest { .. }, .. })
+            && version(copy) != version(other)
+        {
+            context.coverage.hit("block.mixed_versions");
+        }
         let name = match message {
             Message::Link { body: Body::Digest { extent }, .. } if extent.len > 1 => "block.compared_several",
             Message::Link { body: Body::Digest { .. }, .. } if joining => "block.joiner_compared",
@@ -325,9 +348,14 @@ impl Cluster {
         self.incarnations += 1;
         let incarnation = Incarnation(self.incarnations);
         let now = self.queue.now();
+        // Servers are updated, and put back, when they start.
+        let old_version = self.rng.one_in(if self.cascades { 0 } else { OLD });
         let machine = &mut self.copies[copy];
         if now < machine.down_since.after(period(Timer::Heartbeat)) {
             context.coverage.hit("block.restarted_within_heartbeat");
+        }
+        if std::mem::replace(&mut machine.old_version, old_version) != old_version {
+            context.coverage.hit(if old_version { "block.put_back" } else { "block.updated" });
         }
         machine.up = true;
         machine.life += 1;

@@ -3,7 +3,7 @@
 use super::cluster::{Cluster, MANAGER, Packet, Turn};
 use crate::runner::Context;
 use crate::scheduler::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use terrane_block_core::CopyId;
 use terrane_block_core::manager::{self, Alive, Request};
@@ -52,13 +52,33 @@ impl Cluster {
         let heard = self.manager.heard[index].iter().filter(|(_, (time, _))| fresh(time));
         let alive: BTreeMap<CopyId, Alive> = heard.map(|(copy, (_, alive))| (*copy, alive.clone())).collect();
         let settled = zombie || self.manager.since.after(DETECT) <= now;
-        if settled && let Some(next) = manager::repair(&self.record, &alive, self.bugs) {
+        if settled && let Some(next) = self.repaired(&alive) {
             self.commit(context, next);
         }
         if let Some(next) = manager::finish_fence(&self.record, self.bugs) {
             context.coverage.hit("block.detach_complete");
             self.commit(context, next);
             self.new_client();
+        }
+    }
+
+    /// The next record, perhaps with copies that were forgotten and are there.
+    fn repaired(&mut self, alive: &BTreeMap<CopyId, Alive>) -> Option<Record> {
+        let admits = self.calm || self.rng.one_in(8);
+        let there = alive.keys().copied().filter(|_| admits);
+        manager::repair(&manager::admit(&self.record, there, self.bugs), alive, self.bugs)
+    }
+
+    /// Nobody waits any more for a copy that is away. It is not deleted yet, and will come back with all that it had.
+    pub(super) fn forget(&mut self, context: &mut Context) {
+        let absent: Vec<CopyId> = self.record.now.absent.keys().copied().collect();
+        if absent.is_empty() {
+            return;
+        }
+        let copies = BTreeSet::from([*self.rng.pick(&absent)]);
+        if let Some(next) = manager::forget(&self.record, &copies) {
+            context.coverage.hit("block.forgotten");
+            self.commit(context, next);
         }
     }
 
@@ -109,6 +129,7 @@ fn note(context: &mut Context, old: &Record, new: &Record) {
     let same = |copy: &CopyId| before.incarnation(*copy) == after.incarnation(*copy);
     let returns = |copy: &&CopyId| !before.in_sync.contains_key(copy);
     for (happened, name) in [
+        (after.joining.keys().any(|copy| !old.knows(*copy)), "block.admitted"),
         (before.primary != after.primary, "block.promoted"),
         (before.in_sync.keys().any(|copy| !after.in_sync.contains_key(copy)), "block.removed"),
         (

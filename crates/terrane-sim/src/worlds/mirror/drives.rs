@@ -136,9 +136,11 @@ impl Drives {
         }
     }
 
-    /// What was given up does not come back without those that know that it was.
+    /// What was given up does not come back without those that know that it was and can say so: a drive whose record
+    /// cannot be read is no better than one that is not there.
     fn keep_out_given_up(&self) {
-        if self.set.iter().any(|drive| !self.slots[*drive].disk.is_plugged()) {
+        let silent = |slot: &Slot| !slot.disk.is_plugged() || slot.faults.read_fails > 0;
+        if self.set.iter().any(|drive| silent(&self.slots[*drive])) {
             for drive in &self.given_up {
                 self.slots[*drive].disk.unplug(Loss::Nothing);
             }
