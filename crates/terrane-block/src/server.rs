@@ -33,6 +33,7 @@ mod pacing;
 mod peers;
 mod reactor;
 mod scrub;
+mod streaming;
 mod watch;
 
 pub use crate::engine::media::DataPath;

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use terrane_block_wire::transport::Credentials;
 use terrane_nbd::{ListenError, TlsError, TlsFiles};
@@ -33,6 +34,8 @@ pub struct NodeConfig {
     pub nbd_tls: Option<TlsFiles>,
     /// Bytes of blocks that are kept in memory, of all volumes together. 0: none.
     pub cache: u64,
+    /// The thread sleeps after so long without a message; see [`terrane_block_wire::transport::BusyPoll`].
+    pub busy_poll: Duration,
 }
 
 /// Why a node manager does not start.

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use terrane_block_wire::transport::BusyPoll;
 use terrane_nbd::{ExportTable, Listener, Server, ServerConfig, Tls};
 use terrane_types::InstanceId;
 use tokio::runtime::{Builder, Handle};
@@ -151,6 +152,7 @@ impl Node {
             runtime: Handle::current(),
             started: Instant::now(),
             credentials: config.credentials.clone(),
+            busy: BusyPoll::new(config.busy_poll),
             outbox: Outbox::default(),
             metrics,
             cache,
@@ -175,6 +177,7 @@ impl Node {
 
     async fn run(self, stop: CancellationToken) {
         let Self { control, attachments, server, listeners } = self;
+        tokio::spawn(control.site.busy.clone().run());
         let serving = TaskTracker::new();
         for listener in listeners {
             serving.spawn(server.clone().run(listener, stop.clone()));

@@ -17,7 +17,7 @@ use terrane_block_core::{AttachmentEpoch, CopyId, SessionId};
 use terrane_block_wire::WireError;
 use terrane_block_wire::control::{AttachmentOrder, StripeId, StripeView};
 use terrane_block_wire::data::DataMessage;
-use terrane_block_wire::transport::{Credentials, Sender};
+use terrane_block_wire::transport::{BusyPoll, Credentials, Sender};
 use terrane_types::VolumeId;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -43,6 +43,7 @@ pub(crate) struct Site {
     /// When this process began.
     pub(crate) started: Instant,
     pub(crate) credentials: Credentials,
+    pub(crate) busy: BusyPoll,
     pub(crate) outbox: Outbox,
     pub(crate) metrics: NodeMetrics,
     /// Blocks of all volumes that are kept in memory, if any are.
@@ -241,6 +242,7 @@ impl Volume {
 
     /// Messages of a session's connection; says whether it is still wanted.
     pub(crate) fn receive(&self, index: usize, session: SessionId, batch: &mut Vec<DataMessage>) -> bool {
+        self.site.busy.heard();
         let mut state = self.state.lock();
         for message in batch.drain(..) {
             let Some(stripe) = current(&mut state, index, session) else { return false };
@@ -365,6 +367,7 @@ impl Volume {
 
     /// Hands a request to a stripe.
     fn submit(&self, state: &mut State, stripe: usize, op: Op<Bytes>, now: Instant) -> Pending<'_> {
+        self.site.busy.heard();
         let tag = state.slots.take(now);
         if state.ended {
             state.slots.complete(tag, None);

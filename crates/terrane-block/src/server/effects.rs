@@ -123,8 +123,14 @@ impl Reactor {
         let pool = self.alive(slot, life).map(|hosted| hosted.pool);
         let pool = pool.and_then(|pool| self.pools.get(pool));
         if !inline || pool.is_some_and(|pool| pool.is_slow(self.now)) {
+            let streams = !inline && matches!(content, Content::Data(_));
             let work = move |copy: &engine::Copy| write(copy, extent, &content);
-            self.work_on(slot, life, work, move |reactor, result| reactor.written(slot, id, result));
+            self.work_on(slot, life, work, move |reactor, result| {
+                if streams && result.is_ok() {
+                    reactor.streamed(slot, extent);
+                }
+                reactor.written(slot, id, result);
+            });
             return;
         }
         let Some(hosted) = self.alive(slot, life) else { return };
@@ -201,6 +207,10 @@ impl Reactor {
     }
 
     fn flush(&mut self, slot: usize, life: u64, id: u64) {
+        let Some(running) = self.alive(slot, life).and_then(|hosted| hosted.running.as_ref()) else { return };
+        if running.engine.is_flushed() {
+            return self.push(slot, Event::Flushed(id));
+        }
         let histogram = self.metrics.flush.clone();
         let failures = self.failures.clone();
         let work = move |copy: &engine::Copy| {

@@ -4,6 +4,7 @@
 use super::clock::Boot;
 use super::meta::Meta;
 use super::pacing::Pacer;
+use super::streaming::Stream;
 use crate::engine::{self, CopyKey, CopyState, EngineError, Op};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -108,6 +109,7 @@ pub(super) struct Hosted {
     /// A write sent to a mirror whose answer is timed: to whom, its number, when.
     pub(super) sample: Option<(CopyId, u64, Instant)>,
     pub(super) pacer: Pacer,
+    pub(super) stream: Stream,
     pub(super) watched: Watched,
 }
 
@@ -139,6 +141,7 @@ impl Hosted {
             requests: 0,
             sample: None,
             pacer: Pacer::default(),
+            stream: Stream::default(),
             watched: Watched::default(),
         }
     }

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use terrane_block_wire::transport::BusyPoll;
 use terrane_nbd::client::{Client, ClientOptions, Target};
 use terrane_node::{NodeConfig, NodeManager, NodeMetrics};
 use terrane_telemetry::Metrics;
@@ -42,6 +43,7 @@ async fn start_caching(cluster: &Cluster, dir: &Path, metrics: &Metrics, cache: 
         nbd_listen: Some("127.0.0.1:0".parse().unwrap()),
         nbd_tls: None,
         cache,
+        busy_poll: BusyPoll::PATIENCE,
     };
     NodeManager::start(config, metrics.with(NodeMetrics::register)).await.unwrap()
 }

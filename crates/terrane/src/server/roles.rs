@@ -169,6 +169,8 @@ impl Member {
         server.pools = args.pools.clone();
         server.metrics = self.metrics.with(BlockMetrics::register);
         server.pace = config.volumes.pace();
+        server.data_path = config.volumes.data_path();
+        server.busy_poll = config.volumes.busy_poll();
         let server = BlockServer::start(server).await.context("the block server cannot start")?;
         let endpoints = serde_json::json!({ "data": server.address().to_string() });
         Ok((Part::Block(server), endpoints))
@@ -186,6 +188,7 @@ impl Member {
             nbd_listen: args.nbd_listen,
             nbd_tls: config.volumes.tls.as_ref().map(ClusterTls::nbd),
             cache: config.volumes.cache.0,
+            busy_poll: config.volumes.busy_poll(),
         };
         let metrics = self.metrics.with(NodeMetrics::register);
         let node = NodeManager::start(node, metrics).await.context("the node manager cannot start")?;

@@ -107,6 +107,8 @@ impl Start<'_> {
             config.managers = vec![manager.clone()];
             config.metrics = metrics.clone();
             config.pace = section.pace();
+            config.data_path = section.data_path();
+            config.busy_poll = section.busy_poll();
             config.pools = [(Media::Ssd, "ssd"), (Media::Hdd, "hdd")]
                 .map(|(media, name)| pool(section, media, dir.join(name)))
                 .into();
@@ -130,6 +132,7 @@ impl Start<'_> {
             nbd_listen: Some(section.nbd),
             nbd_tls: section.tls.as_ref().map(ClusterTls::nbd),
             cache: section.cache.0,
+            busy_poll: section.busy_poll(),
         };
         let metrics = self.metrics.with(NodeMetrics::register);
         let node = NodeManager::start(config, metrics).await.context("the node manager cannot start")?;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
-use terrane_block::server::Pace;
+use terrane_block::server::{DataPath, Pace};
 use terrane_block_wire::tls::TlsFiles;
+use terrane_block_wire::transport::BusyPoll;
 use terrane_types::{AccountId, ByteSize, Region, Zone};
 use terrane_volumes::Timing;
 
@@ -40,6 +41,12 @@ pub(crate) struct VolumesSection {
     pub(crate) nbd: SocketAddr,
     /// Bytes of volumes' blocks that a node manager keeps in memory.
     pub(crate) cache: ByteSize,
+    /// Microseconds that a block server or node manager that has heard something waits for more before it sleeps.
+    busy_poll_us: u64,
+    /// How block servers use their drives.
+    data_path: DataPathChoice,
+    /// A drive that answers nothing for so long hangs.
+    drive_hang_ms: u64,
     /// What each pool of `terrane up` declares: I/O operations and bytes per second.
     pub(crate) pool_iops: u32,
     pub(crate) pool_throughput: ByteSize,
@@ -66,6 +73,15 @@ pub(crate) struct ClusterTls {
     key: PathBuf,
     /// The authorities that the other end's certificate must be of.
     ca: PathBuf,
+}
+
+/// How block servers use their drives.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum DataPathChoice {
+    Auto,
+    IoUring,
+    Portable,
 }
 
 impl ClusterTls {
@@ -97,6 +113,9 @@ impl Default for VolumesSection {
             control: loopback(CONTROL_PORT),
             nbd: loopback(NBD_PORT),
             cache: ByteSize(0),
+            busy_poll_us: u64::try_from(BusyPoll::PATIENCE.as_micros()).unwrap_or(u64::MAX),
+            data_path: DataPathChoice::Auto,
+            drive_hang_ms: ms(pace.hang),
             pool_iops: 100_000,
             pool_throughput: ByteSize::mib(2000),
             heartbeat_ms: ms(timing.heartbeat),
@@ -115,6 +134,11 @@ impl Default for VolumesSection {
 }
 
 impl VolumesSection {
+    /// See [`BusyPoll`].
+    pub(super) fn busy_poll(&self) -> Duration {
+        Duration::from_micros(self.busy_poll_us)
+    }
+
     /// Checks what types cannot say.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let positive = [
@@ -124,6 +148,7 @@ impl VolumesSection {
             ("suspect_after_ms", self.suspect_after_ms),
             ("silence_ms", self.silence_ms),
             ("lease_ms", self.lease_ms),
+            ("drive_hang_ms", self.drive_hang_ms),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             bail!("volumes.{name} must be at least 1");
@@ -168,12 +193,22 @@ impl VolumesSection {
         }
     }
 
+    /// How block servers use their drives; `None`: the best way that works.
+    pub(crate) fn data_path(&self) -> Option<DataPath> {
+        match self.data_path {
+            DataPathChoice::Auto => None,
+            DataPathChoice::IoUring => Some(DataPath::Ring),
+            DataPathChoice::Portable => Some(DataPath::Portable),
+        }
+    }
+
     /// Bounds of background work.
     pub(crate) fn pace(&self) -> Pace {
         Pace {
             resync_floor: self.resync_floor.0,
             resync_ceiling: self.resync_ceiling.0,
             scrub: self.scrub_rate.0,
+            hang: Duration::from_millis(self.drive_hang_ms),
             ..Pace::default()
         }
     }

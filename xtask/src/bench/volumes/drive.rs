@@ -43,6 +43,33 @@ pub(super) fn sequential_writes(dir: &Path, mib: u64) -> Result<f64> {
     Ok(report["write"]["bw_bytes"].as_f64().unwrap_or_default())
 }
 
+/// Bytes per second of sequential 1 MiB reads of a file that the kernel does not keep in memory.
+pub(super) fn sequential_reads(dir: &Path, mib: u64) -> Result<f64> {
+    let size = format!("--size={mib}m");
+    let load = ["--rw=read", "--bs=1m", &size, "--ioengine=psync", "--invalidate=1", "--fallocate=none"];
+    Ok(fio(dir, &load)?["read"]["bw_bytes"].as_f64().unwrap_or_default())
+}
+
+/// Has the kernel forget what it keeps of all files in and below a directory, once that is on the drive.
+pub(super) fn forget_cached(dir: &Path) -> Result<()> {
+    let find = ["-type", "f", "-size", "+64k", "-exec", "sync", "{}", "+"];
+    sh::run(Command::new("find").arg(dir).args(find))?;
+    let forget = [
+        "-type",
+        "f",
+        "-size",
+        "+64k",
+        "-exec",
+        "dd",
+        "if={}",
+        "iflag=nocache",
+        "count=0",
+        "status=none",
+        ";",
+    ];
+    sh::run(Command::new("find").arg(dir).args(forget))
+}
+
 fn fio(dir: &Path, arguments: &[&str]) -> Result<Value> {
     let work = dir.join("drive");
     std::fs::create_dir_all(&work)?;

@@ -3,12 +3,14 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 use terrane_testbed::{Cluster, Installation, Member, PATIENCE, Plan, Process, Up, wait_until};
+
+use super::drive;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,7 @@ impl Kind {
 pub(super) struct Target {
     pub(super) kind: Kind,
     url: String,
+    dir: PathBuf,
     // Ends with this.
     _keeps: Keeps,
 }
@@ -65,11 +68,18 @@ impl Target {
     /// Starts one with a volume of this size, its data under `dir`.
     pub(super) fn start(kind: Kind, binary: &Path, dir: &Path, gib: u64) -> Result<Self> {
         let home = TempDir::with_prefix_in(kind.name().replace(' ', "-"), dir)?;
-        match kind {
-            Kind::Processes => processes(binary, home, gib),
-            Kind::Up => up(binary, home, gib),
-            _ => peer(kind, home, gib),
-        }
+        let dir = home.path().to_path_buf();
+        let (url, keeps) = match kind {
+            Kind::Processes => processes(binary, home, gib)?,
+            Kind::Up => up(binary, home, gib)?,
+            _ => peer(kind, home, gib)?,
+        };
+        Ok(Self { kind, url, dir, _keeps: keeps })
+    }
+
+    /// Has the kernel forget what it keeps of the files in which the data lies: reads come from the drive then.
+    pub(super) fn forget_cached(&self) -> Result<()> {
+        drive::forget_cached(&self.dir)
     }
 
     /// Where clients connect.
@@ -78,21 +88,21 @@ impl Target {
     }
 }
 
-fn processes(binary: &Path, home: TempDir, gib: u64) -> Result<Target> {
+fn processes(binary: &Path, home: TempDir, gib: u64) -> Result<(String, Keeps)> {
     let cluster = Cluster::start_in(Plan::new(binary, 2, 1), home)?;
     let volume = cluster.create_volume(u32::try_from(gib)?)?;
     let url = cluster.attach(&volume, &cluster.instance(Member::Node(0))?)?;
-    Ok(Target { kind: Kind::Processes, url, _keeps: Keeps::Cluster(Box::new(cluster)) })
+    Ok((url, Keeps::Cluster(Box::new(cluster))))
 }
 
-fn up(binary: &Path, home: TempDir, gib: u64) -> Result<Target> {
+fn up(binary: &Path, home: TempDir, gib: u64) -> Result<(String, Keeps)> {
     let up = Up::start_in(binary, home)?;
     let volume = up.create_volume(u32::try_from(gib)?)?;
     let url = up.attach(&volume, &up.instance()?)?;
-    Ok(Target { kind: Kind::Up, url, _keeps: Keeps::Up(Box::new(up)) })
+    Ok((url, Keeps::Up(Box::new(up))))
 }
 
-fn peer(kind: Kind, home: TempDir, gib: u64) -> Result<Target> {
+fn peer(kind: Kind, home: TempDir, gib: u64) -> Result<(String, Keeps)> {
     let dir = home.path();
     let socket = dir.join("s");
     let unix = format!("--unix={}", socket.display());
@@ -116,7 +126,7 @@ fn peer(kind: Kind, home: TempDir, gib: u64) -> Result<Target> {
     }
     wait_until("the peer listens", PATIENCE, || Ok(socket.exists()))?;
     let url = format!("nbd+unix:///?socket={}", socket.display());
-    Ok(Target { kind, url, _keeps: Keeps::Peers(processes, home) })
+    Ok((url, Keeps::Peers(processes, home)))
 }
 
 /// Two nbdkit servers with a file each, and the daemon that writes to both.

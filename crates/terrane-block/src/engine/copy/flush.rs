@@ -50,6 +50,26 @@ impl Copy {
         }
     }
 
+    /// Whether a flush now would find nothing to do: all that was ever written is durable.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        // While one runs it may be about to fail.
+        let running = self.flusher.lock().running;
+        let flags = [&self.dirty, &self.unsettled, &self.stale];
+        !running && self.failed.get().is_none() && flags.iter().all(|flag| !flag.load(Ordering::Acquire))
+    }
+
+    /// Has the drive begin with what was written to these blocks. A hint.
+    pub fn write_out(&self, first: u64, blocks: u64) {
+        if self.check_range(first, blocks).is_err() {
+            return;
+        }
+        for piece in self.shape.pieces(first, blocks, usize::MAX) {
+            let at = self.shape.data_at(piece.group, piece.range.start);
+            self.file.write_out(at, (piece.range.len() * BLOCK) as u64);
+        }
+    }
+
     fn flush_once(&self) -> Result<(), EngineError> {
         self.settle_all()?;
         // What is written and not yet labelled takes the next round's label: late, never early.

@@ -4,7 +4,7 @@
 //! says so. It is confined to [`Ring::run`], which returns only when the kernel has let go of all of it.
 #![allow(unsafe_code, reason = "the submission queue takes addresses; see the SAFETY comments")]
 
-use io_uring::types::{Fd, FsyncFlags};
+use io_uring::types::Fd;
 use io_uring::{IoUring, Probe, opcode, squeue};
 use std::fs::File;
 use std::io;
@@ -16,14 +16,17 @@ const DEPTH: usize = 64;
 /// What the kernel takes in one request, at most: a result is an `i32`, and some file systems stop at 2 GiB.
 const BYTES_MAX: usize = 1 << 30;
 
+/// Of sync_file_range(2): writing begins, and nobody waits for its end.
+const SYNC_FILE_RANGE_WRITE: u32 = 2;
+
 /// What is asked of a file.
 pub(super) enum Request<'a> {
     /// Fills the buffer from this offset on.
     Read(&'a mut [u8], u64),
     /// Writes the buffer at this offset, after all writes before it.
     Write(&'a [u8], u64),
-    /// `fdatasync`.
-    Sync,
+    /// Begins to write so many bytes from an offset on to the drive.
+    WriteOut(u64, u64),
 }
 
 /// A ring and its memory. One thread uses it at a time.
@@ -38,7 +41,7 @@ impl Ring {
         let ring = IoUring::new(DEPTH as u32)?;
         let mut probe = Probe::new();
         ring.submitter().register_probe(&mut probe)?;
-        let needed = [opcode::Read::CODE, opcode::Write::CODE, opcode::Fsync::CODE];
+        let needed = [opcode::Read::CODE, opcode::Write::CODE, opcode::SyncFileRange::CODE];
         if needed.iter().all(|code| probe.is_supported(*code)) {
             return Ok(Self(ring));
         }
@@ -87,7 +90,10 @@ impl Ring {
                     let entry = opcode::Write::new(fd, buf.as_ptr(), len).offset(*offset).build();
                     if last_write == Some(index) { entry } else { entry.flags(squeue::Flags::IO_LINK) }
                 }
-                Request::Sync => opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build(),
+                Request::WriteOut(offset, len) => {
+                    let len = u32::try_from(*len).unwrap_or(u32::MAX);
+                    opcode::SyncFileRange::new(fd, len).offset(*offset).flags(SYNC_FILE_RANGE_WRITE).build()
+                }
             };
             // SAFETY: the file and the buffers are borrowed for longer than this function runs, buffers that the
             // kernel writes into exclusively so, and `wait` below returns only when the kernel has answered, and so
@@ -101,7 +107,7 @@ impl Ring {
         for (request, result) in requests.iter().zip(found) {
             let Some(result) = result else { break };
             let wanted = match request {
-                Request::Read(..) | Request::Sync => 0,
+                Request::Read(..) | Request::WriteOut(..) => 0,
                 Request::Write(buf, _) => buf.len(),
             };
             let answer =
