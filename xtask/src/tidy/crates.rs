@@ -20,6 +20,8 @@ const FLOORS: &[&str] = &[
     "terrane-telemetry",
     "terrane-store",
     "terrane-auth",
+    "terrane-workflow",
+    "terrane-snapshot",
     "terrane-keymap",
     "terrane-block-core",
     "terrane-block-wire",
