@@ -11,6 +11,7 @@ mod cached;
 mod failover;
 mod faults;
 mod fencing;
+mod growth;
 mod nbd_clients;
 mod nbd_rules;
 mod nbd_tls;

@@ -51,6 +51,36 @@ with refused("DryRunOperation"):
     ec2.delete_volume(VolumeId=free, DryRun=True)
 with refused("InvalidVolumeModification.NotFound"):
     ec2.describe_volumes_modifications(VolumeIds=[free])
+with refused("InvalidAttachment.NotFound"):
+    ec2.detach_volume(VolumeId=used, InstanceId=one, Device="/dev/sdz")
+with refused("InvalidInstanceID.NotFound"):
+    ec2.describe_instances(InstanceIds=["i-0123456789abcdef0"])
+
+# Settings that the type has not.
+with refused("InvalidParameterValue"):
+    ec2.modify_volume(VolumeId=free, VolumeType="gp3", Iops=1)
+with refused("InvalidParameterValue"):
+    ec2.modify_volume(VolumeId=free, Size=65537)
+with refused("InvalidParameterCombination"):
+    ec2.modify_volume(VolumeId=free, VolumeType="st1", Iops=3000)
+with refused("InvalidParameterDependency"):
+    ec2.modify_volume(VolumeId=free, VolumeType="gp2", Throughput=200)
+with refused("MissingParameter"):
+    ec2.modify_volume(VolumeId=free)
+with refused("MissingParameter"):
+    ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, VolumeType="io2")
+with refused("MissingParameter"):
+    ec2.create_tags(Resources=[], Tags=[{"Key": "a", "Value": "b"}])
+with refused("InvalidID"):
+    ec2.create_tags(Resources=["volume"], Tags=[{"Key": "a", "Value": "b"}])
+
+# Listings.
+with refused("InvalidParameterCombination"):
+    ec2.describe_volumes(VolumeIds=[free], MaxResults=5)
+with refused("InvalidNextToken"):
+    ec2.describe_volumes(NextToken="nonsense")
+with refused("InvalidParameterValue"):
+    ec2.describe_volumes(Filters=[{"Name": "colour", "Values": ["red"]}])
 
 # What is not offered is refused in EC2's own way.
 with refused("InvalidZone.NotFound"):
@@ -61,6 +91,10 @@ with refused("UnsupportedOperation"):
     ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, Encrypted=True)
 with refused("UnsupportedOperation"):
     ec2.create_snapshot(VolumeId=free)
+with refused("UnsupportedOperation"):
+    ec2.modify_volume(VolumeId=free, VolumeType="st1")
+with refused("InvalidSnapshot.NotFound"):
+    ec2.describe_snapshots(SnapshotIds=["snap-0123456789abcdef0"])
 ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, ClientToken="a")
 with refused("IdempotentParameterMismatch"):
     ec2.create_volume(AvailabilityZone="us-east-1a", Size=2, ClientToken="a")

@@ -48,15 +48,20 @@ for instance in (one, two, one):
     ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig=QUICK)
     assert attachment() == []
 
-# What can simply be granted is granted.
-ec2.modify_volume(VolumeId=volume, Iops=4000)
+# What can simply be granted is granted: IOPS at once, a larger size when every copy has it.
+changed = ec2.modify_volume(VolumeId=volume, Iops=4000, Size=5)["VolumeModification"]
+assert (changed["OriginalSize"], changed["TargetSize"]) == (3, 5), changed
 for _ in range(600):
     (modification,) = ec2.describe_volumes_modifications(VolumeIds=[volume])["VolumesModifications"]
     if modification["ModificationState"] == "completed":
         break
     time.sleep(0.1)
 assert modification["ModificationState"] == "completed" and modification["Progress"] == 100, modification
-assert ec2.describe_volumes(VolumeIds=[volume])["Volumes"][0]["Iops"] == 4000
+assert modification["EndTime"] >= modification["StartTime"], modification
+(seen,) = ec2.describe_volumes(VolumeIds=[volume])["Volumes"]
+assert (seen["Iops"], seen["Size"]) == (4000, 5), seen
+with refused("UnsupportedOperation"):
+    ec2.modify_volume(VolumeId=volume, Size=4)
 
 ec2.delete_volume(VolumeId=volume)
 ec2.get_waiter("volume_deleted").wait(VolumeIds=[volume], WaiterConfig=QUICK)
