@@ -65,6 +65,10 @@ pub struct Plan {
     pub config: String,
     /// More options of each pool: `,capacity=…`.
     pub pool_options: String,
+    /// The block servers' configuration file.
+    pub server_config: String,
+    /// What members have in their environment besides ours.
+    pub environment: BTreeMap<Member, Vec<(String, String)>>,
     /// More command-line options of each node manager.
     pub node_options: Vec<String>,
 }
@@ -82,6 +86,8 @@ impl Plan {
             networks: false,
             config: String::new(),
             pool_options: String::new(),
+            server_config: String::new(),
+            environment: BTreeMap::new(),
             node_options: Vec::new(),
         }
     }
@@ -214,6 +220,8 @@ impl Cluster {
 
     fn command(&self, member: Member) -> Result<Command> {
         let mut command = self.enter(member, &self.plan.binary);
+        let environment = self.plan.environment.get(&member).into_iter().flatten();
+        command.envs(environment.map(|(name, value)| (name, value)));
         command.arg("serve").arg("--data-dir").arg(self.data(member));
         let zone = |n: u8| ZONES[usize::from(n) % ZONES.len()];
         let listen = SocketAddr::new(self.address(member), 0).to_string();
@@ -235,6 +243,9 @@ impl Cluster {
             Member::Server(n) => {
                 let pool = self.data(member).join("ssd");
                 fs::create_dir_all(&pool)?;
+                let config = self.dir.path().join("server.toml");
+                fs::write(&config, &self.plan.server_config)?;
+                command.arg("--config").arg(config);
                 command.args(["--role", "block", "--zone", zone(n), "--name", &member.name()]);
                 command.args(["--listen", &listen, "--pool"]);
                 command.arg(format!("ssd:{}{}", pool.display(), self.plan.pool_options));

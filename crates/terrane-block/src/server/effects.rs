@@ -120,7 +120,10 @@ impl Reactor {
             Content::Zero => extent.len <= INLINE_ZEROES,
             Content::Data(_) => extent.len <= INLINE_BLOCKS,
         };
-        let pool = self.alive(slot, life).map(|hosted| hosted.pool);
+        let pool = self.alive(slot, life).map(|hosted| {
+            hosted.note_write(extent);
+            hosted.pool
+        });
         let pool = pool.and_then(|pool| self.pools.get(pool));
         if !inline || pool.is_some_and(|pool| pool.is_slow(self.now)) {
             let streams = !inline && matches!(content, Content::Data(_));
@@ -177,7 +180,7 @@ impl Reactor {
             let found = running.engine.read_cached(extent.start, &mut buffer);
             if let Some(found) = found.transpose() {
                 self.metrics.read.observe(started.elapsed().as_secs_f64());
-                self.read_done(slot, id, found.map(|contents| (contents, buffer)));
+                self.read_done(slot, id, extent, found.map(|contents| (contents, buffer)));
                 return;
             }
         }
@@ -185,15 +188,31 @@ impl Reactor {
             let mut buffer = BytesMut::zeroed(extent.len as usize * BLOCK);
             copy.read(extent.start, &mut buffer).map(|contents| (contents, buffer))
         };
-        self.work_on(slot, life, work, move |reactor, found| reactor.read_done(slot, id, found));
+        self.work_on(slot, life, work, move |reactor, found| reactor.read_done(slot, id, extent, found));
     }
 
-    fn read_done(&mut self, slot: usize, id: u64, found: Result<(Contents, BytesMut), EngineError>) {
+    fn read_done(
+        &mut self,
+        slot: usize,
+        id: u64,
+        extent: Extent,
+        found: Result<(Contents, BytesMut), EngineError>,
+    ) {
         let content = match found {
             Ok((Contents::All(Kind::Zero | Kind::Absent), _)) => Some(Content::Zero),
             Ok((contents, _)) if contents.is_damaged() => {
                 self.metrics.checksum_errors.inc();
                 tracing::warn!(copy = ?self.name(slot), ?contents, "damaged blocks");
+                let runs = match contents {
+                    Contents::All(kind) => {
+                        vec![engine::Run { first: extent.start, blocks: extent.len, kind }]
+                    }
+                    Contents::Mixed(runs) => runs,
+                };
+                if self.copy(slot).is_some_and(|hosted| hosted.note_damage(&runs)) {
+                    let source = Arc::new(std::io::Error::other("a repaired block is damaged again"));
+                    return self.lose(slot, &EngineError::Failed { doing: "keep what was written", source });
+                }
                 None
             }
             Ok((_, buffer)) => Some(Content::Data(buffer.freeze())),

@@ -15,7 +15,7 @@ use terrane_block_core::bugs::Bugs;
 use terrane_block_core::copy::{Durable, Settings, State, Update};
 use terrane_block_core::message::{self, ToPrimary};
 use terrane_block_core::record::Record;
-use terrane_block_core::{BlockSet, ClientId, CopyId};
+use terrane_block_core::{BlockSet, ClientId, CopyId, Extent};
 use terrane_block_wire::control::{CopyIdentity, CopyReport, Place, PoolName, StripeId};
 
 /// Blocks that are compared and recopied in one piece.
@@ -31,6 +31,9 @@ const LOG_HOT: u64 = 320;
 pub(super) const LOG_WANTS_FLUSH: usize = 4096;
 /// Extents in the log after which clients' writes wait. The engine takes more than that, since mirrors cannot refuse.
 pub(super) const LOG_FULL: usize = 12 << 10;
+
+/// Damaged blocks that are remembered.
+const DAMAGED_MAX: usize = 4096;
 
 /// A durable change of a copy.
 pub(super) struct Change {
@@ -73,6 +76,8 @@ pub(super) struct Watched {
     pub(super) fetched: Option<Boot>,
     /// Bytes moved so far, per copy that catches up.
     pub(super) moved: BTreeMap<CopyId, u64>,
+    /// Blocks that were found damaged in this life, each with whether it was written since.
+    pub(super) damaged: BTreeMap<u64, bool>,
     /// It could not grow to so many blocks: until then it does not try again.
     pub(super) too_large: Option<(u64, Boot)>,
     /// A FLUSH for the log's sake was asked for then.
@@ -154,6 +159,32 @@ impl Hosted {
         let size = self.running.as_ref().map_or(0, |running| running.state.settings.blocks);
         let beyond = op.extent().is_some_and(|extent| extent.end() > size);
         !self.held.is_empty() || writes && self.log_extents >= LOG_FULL || beyond && self.growing.is_some()
+    }
+
+    /// Blocks are about to be written.
+    pub(super) fn note_write(&mut self, extent: Extent) {
+        if !self.watched.damaged.is_empty() {
+            self.watched
+                .damaged
+                .range_mut(extent.start..extent.end())
+                .for_each(|(_, written)| *written = true);
+        }
+    }
+
+    /// Blocks are damaged. Returns whether the drive has lost some of them that were written since they were found
+    /// damaged before (a repair above all), while another copy has them: it cannot be trusted with more.
+    pub(super) fn note_damage(&mut self, runs: &[engine::Run]) -> bool {
+        let damaged = &mut self.watched.damaged;
+        let blocks = runs.iter().filter(|run| run.kind.is_damaged());
+        let mut lies = false;
+        for block in blocks.flat_map(|run| run.first..run.first + run.blocks) {
+            lies |= damaged.get(&block) == Some(&true);
+            if damaged.len() < DAMAGED_MAX {
+                damaged.entry(block).or_insert(false);
+            }
+        }
+        let record = self.running.as_ref().and_then(|running| running.state.durable.record.as_ref());
+        lies && record.is_some_and(|record| record.now.in_sync.len() > 1)
     }
 
     /// Whether what waits may go on.

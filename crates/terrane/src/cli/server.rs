@@ -46,7 +46,8 @@ pub(crate) async fn run(client: &Client, out: &Output, verb: Verb) -> anyhow::Re
 }
 
 fn list_of(servers: &[BlockServer]) -> Table {
-    let mut table = table(["server", "zone", "state", "copies", "primaries", "capacity", "used", "address"]);
+    let mut table =
+        table(["server", "zone", "state", "copies", "primaries", "capacity", "used", "address", "trouble"]);
     for server in servers {
         let sum = |of: fn(&terrane_api::types::Pool) -> u64| {
             server.pools.iter().map(of).fold(0, u64::saturating_add)
@@ -60,6 +61,7 @@ fn list_of(servers: &[BlockServer]) -> Table {
             number(bytes(sum(|pool| pool.capacity))),
             number(bytes(sum(|pool| pool.used))),
             server.address.clone().into(),
+            or_dash(server.pools.iter().find_map(|pool| pool.trouble.as_ref())).into(),
         ]);
     }
     table

@@ -38,8 +38,7 @@ impl Drop for SmallDisk {
 #[test]
 fn full_disk_refuses_writes_and_recovers_without_restart() {
     let temp = TempDir::with_prefix("terrane-full-").unwrap();
-    // Half of it is taken by the journals of the block servers' pools.
-    let disk = SmallDisk::mount(temp.path().join("disk"), "2g");
+    let disk = SmallDisk::mount(temp.path().join("disk"), "1g");
     let data = disk.dir.join("data");
     let mut installation = Installation::start_in(temp, data, "");
     let mut client = installation.client();

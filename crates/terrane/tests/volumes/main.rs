@@ -8,6 +8,7 @@
 mod accounts;
 mod boto;
 mod cached;
+mod drives;
 mod failover;
 mod faults;
 mod fencing;
