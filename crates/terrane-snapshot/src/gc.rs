@@ -7,7 +7,8 @@
 //!    captures in progress. A root is made from a root that exists in the same transaction, or by the commit
 //!    of a capture that is still in progress.
 //! 2. Captures are numbered; every object's name has its capture's number. An object is a **candidate** only
-//!    if its capture had ended when the collector took its view of the roots.
+//!    if its capture had ended when the collector took its view of the roots. (This saves work: by the rules
+//!    below it would be rescued.)
 //! 3. Candidates that no root of the view reaches are **condemned** at the next *epoch*. A capture that began
 //!    at that epoch or later does not find condemned chunks; one that began before may already refer to them.
 //! 4. So the collector waits until all captures that began before have ended, takes a second view, and

@@ -3,10 +3,6 @@
 /// A rule that is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
-    /// Objects of captures in progress are candidates.
-    YoungCandidates,
-    /// Objects of captures that ended after the view was taken are candidates.
-    EndedSinceView,
     /// Captures find condemned chunks.
     FindCondemned,
     /// The collector does not wait for captures that began before.
@@ -30,9 +26,7 @@ pub(crate) enum Bug {
 
 #[cfg(test)]
 impl Bug {
-    pub(crate) const ALL: [Self; 11] = [
-        Self::YoungCandidates,
-        Self::EndedSinceView,
+    pub(crate) const ALL: [Self; 9] = [
         Self::FindCondemned,
         Self::NoWait,
         Self::NoRescue,

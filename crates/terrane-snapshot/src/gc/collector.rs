@@ -290,8 +290,7 @@ impl Collector {
     fn list(&mut self, names: Vec<ObjectName>, next: Option<String>) -> Vec<Output> {
         let young = |object: &ObjectName| {
             let number = object.capture.number;
-            (number >= self.view.next && !self.has(Bug::EndedSinceView))
-                || (self.view.in_progress.contains(&number) && !self.has(Bug::YoungCandidates))
+            number >= self.view.next || self.view.in_progress.contains(&number)
         };
         let room = CONDEMNED_MAX - self.candidates.len().min(CONDEMNED_MAX);
         let old: Vec<ObjectName> = names.into_iter().filter(|object| !young(object)).take(room).collect();

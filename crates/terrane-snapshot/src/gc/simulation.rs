@@ -32,6 +32,7 @@ fn nothing_referred_to_is_deleted_and_everything_else_is() {
         "zombie-put",
         "abort",
         "copy",
+        "copy-refused",
         "drop",
         "read",
         "read-after-drop",

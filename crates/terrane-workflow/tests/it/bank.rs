@@ -22,10 +22,13 @@ pub(crate) fn template() -> Template {
     Template { name: "pay".into(), version: 3, params: Vec::new(), steps }
 }
 
+/// Who got or gave how much, by key.
+type Entries = BTreeMap<String, (String, i64)>;
+
 #[derive(Clone, Default)]
 pub(crate) struct Bank {
-    /// Entries by key, and keys that were taken back.
-    books: Arc<Mutex<(BTreeMap<String, (String, i64)>, BTreeSet<String>)>>,
+    /// Entries, and keys that were taken back.
+    books: Arc<Mutex<(Entries, BTreeSet<String>)>>,
 }
 
 impl Bank {

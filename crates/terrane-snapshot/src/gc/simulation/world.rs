@@ -11,7 +11,7 @@ use crate::gc::{Collector, Contents, Input, Ledger, Output, RootId, RootKind};
 use crate::{CaptureId, ChunkHash, ChunkRef, Kind, ObjectName, ObjectRef};
 
 const STEPS: u32 = 1500;
-const GRACE_MS: u64 = 60;
+const GRACE_MS: u64 = 250;
 /// Different contents that chunks have: few, so that captures meet.
 const CONTENTS: u8 = 10;
 const CAPTURES_MAX: usize = 3;
@@ -42,6 +42,8 @@ struct Capture {
     dead: bool,
     /// Steps until somebody notices that it is dead.
     noticed_in: u32,
+    /// What is dead may go on long after.
+    asleep_until_ms: u64,
 }
 
 /// Somebody who has read a root's manifests and now reads its packs.
@@ -66,6 +68,8 @@ pub(super) struct World {
     /// Deletions that a collector which crashed had asked for.
     late: Vec<ObjectName>,
     roots_made: u32,
+    /// Dropped roots of which somebody wants a copy.
+    remembered: Vec<(RootId, ObjectRef)>,
     calm: bool,
     pub(super) counters: BTreeMap<&'static str, u64>,
     pub(super) trace: u64,
@@ -87,6 +91,7 @@ impl World {
             asked: Vec::new(),
             late: Vec::new(),
             roots_made: 0,
+            remembered: Vec::new(),
             calm: false,
             counters: BTreeMap::new(),
             trace: 0,
@@ -127,8 +132,8 @@ impl World {
             10 => self.start_reader(),
             11 => self.end_reader()?,
             12 => self.late_delete(),
-            13 if self.chance(8) => self.crash_collector(),
-            _ => self.collect(),
+            13 if self.chance(40) => self.crash_collector(),
+            _ => (0..4).for_each(|_| self.collect()),
         }
         Ok(())
     }
@@ -142,6 +147,8 @@ impl World {
         let parent = if self.chance(2) { self.any_root() } else { None };
         let Ok(id) = self.ledger.begin(parent.as_ref(), 0) else { return };
         self.count(if parent.is_some() { "begin-with-parent" } else { "begin" });
+        // Its parent may be deleted as soon as it has begun.
+        let dropped = if self.chance(3) { parent } else { None };
         let inherited =
             self.ledger.parent(id).ok().flatten().and_then(|parent| match self.objects.get(&parent.name) {
                 Some(Stored::Manifest(segments)) => Some(segments.clone()),
@@ -151,6 +158,9 @@ impl World {
         let mut segments = inherited.unwrap_or_default();
         if segments.len() > 1 && self.chance(2) {
             segments.pop();
+        }
+        if let Some(parent) = dropped {
+            self.drop_root(&parent);
         }
         let chunks_left = self.rng.random_range(1..6);
         self.captures.push(Capture {
@@ -165,12 +175,16 @@ impl World {
             counts: [0; 2],
             dead: false,
             noticed_in: 0,
+            asleep_until_ms: 0,
         });
     }
 
     /// One step of one capture, dead or not.
     fn go_on(&mut self) -> Outcome {
         let Some(at) = self.pick(self.captures.len()) else { return Ok(()) };
+        if self.captures[at].asleep_until_ms > self.now_ms && !self.calm {
+            return Ok(());
+        }
         let mut capture = self.captures.swap_remove(at);
         let keep = self.advance(&mut capture)?;
         if keep {
@@ -255,6 +269,7 @@ impl World {
         self.count("capture-crash");
         self.captures[at].dead = true;
         self.captures[at].noticed_in = self.rng.random_range(1..30);
+        self.captures[at].asleep_until_ms = self.now_ms + self.rng.random_range(0..1200);
     }
 
     /// Aborts captures that are taken for dead; they may not know.
@@ -287,28 +302,40 @@ impl World {
     }
 
     fn copy_or_drop(&mut self) {
+        self.copy_what_is_gone();
         let Some(root) = self.any_root() else { return };
-        let manifest = self.ledger.root(&root).ok();
         if self.ledger.roots().len() > ROOTS_MAX || self.chance(2) {
-            if self.ledger.drop_root(&root).is_ok() {
-                self.count("drop");
-                let now_ms = self.now_ms;
-                for reader in self.readers.iter_mut().filter(|reader| reader.root == root) {
-                    reader.dropped_at_ms = Some(now_ms);
-                }
-            }
-            // Somebody read the root a moment ago and wants a copy of it now.
-            if let (Some(manifest), true) = (manifest, self.chance(4)) {
-                let copy = self.new_root();
-                let refused = self.ledger.copy_remembered(&root, manifest, copy);
-                assert!(refused.is_err() || self.bug == Some(Bug::CopyFromNothing));
-            }
+            self.drop_root(&root);
         } else {
             let copy = self.new_root();
             if self.ledger.copy(&root, copy).is_ok() {
                 self.count("copy");
             }
         }
+    }
+
+    fn drop_root(&mut self, root: &RootId) {
+        let Ok(manifest) = self.ledger.drop_root(root) else { return };
+        self.count("drop");
+        let now_ms = self.now_ms;
+        for reader in self.readers.iter_mut().filter(|reader| reader.root == *root) {
+            reader.dropped_at_ms = Some(now_ms);
+        }
+        if self.chance(3) {
+            self.remembered.push((root.clone(), manifest));
+        }
+    }
+
+    /// Somebody read a root some time ago, and wants a copy of it now.
+    fn copy_what_is_gone(&mut self) {
+        if !self.chance(6) {
+            return;
+        }
+        let Some((root, manifest)) = self.remembered.pop() else { return };
+        let copy = self.new_root();
+        let refused = self.ledger.copy_remembered(&root, manifest, copy);
+        assert!(refused.is_err() || self.bug == Some(Bug::CopyFromNothing));
+        self.count("copy-refused");
     }
 
     fn start_reader(&mut self) {
@@ -399,7 +426,7 @@ impl World {
     }
 
     fn read(&mut self, object: ObjectRef) -> Input {
-        if !self.calm && self.chance(60) {
+        if !self.calm && self.chance(150) {
             self.count("unreadable");
             return Input::Unreadable(object.name);
         }
@@ -418,8 +445,8 @@ impl World {
             self.objects.keys().map(|name| (name.to_string(), *name)).collect();
         names.sort();
         names.retain(|(text, _)| after.as_ref().is_none_or(|after| text > after));
-        let more = names.len() > 5;
-        names.truncate(5);
+        let more = names.len() > 20;
+        names.truncate(20);
         let next = more.then(|| names.last().map(|(text, _)| text.clone())).flatten();
         Input::Listed { names: names.into_iter().map(|(_, name)| name).collect(), next }
     }
