@@ -285,22 +285,6 @@ fn one_full_drive_is_left_and_nobody_notices() {
     assert!(servers.contains("no space") || servers.contains("full"), "{servers}");
 }
 
-#[test]
-fn where_all_drives_are_full_writes_are_refused_and_trim_makes_room() {
-    let (_drives, cluster, _, url) = on_small_drives(&SERVERS);
-    let dir = cluster.dir().to_path_buf();
-    let job = |rw: &str, options: &str| Job::new(&url, rw, &format!("{options} --iodepth=4")).run(&dir);
-    job("write", "--size=32m --bs=64k --verify=crc32c --do_verify=1 --verify_fatal=1 --end_fsync=1").unwrap();
-    let refused = job("write", "--offset=64m --size=480m --bs=256k").unwrap_err();
-    assert!(format!("{refused:#}").contains("No space"), "{refused:#}");
-    // What was there before is there.
-    job("read", "--size=32m --bs=64k --verify=crc32c --verify_fatal=1 --do_verify=1").unwrap();
-    job("trim", "--offset=64m --size=480m --bs=1m --end_fsync=1").unwrap();
-    let again =
-        job("write", "--offset=64m --size=32m --bs=64k --verify=crc32c --do_verify=1 --verify_fatal=1");
-    again.unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.logs()));
-}
-
 /// Wall clocks order nothing and time nothing: hours to and fro at all servers and the node manager, minutes at the
 /// manager (whose callers sign the time).
 #[test]
