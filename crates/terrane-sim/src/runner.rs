@@ -225,8 +225,16 @@ pub fn assert_holds(world: &dyn World, first: u64, seeds: u64) -> Report {
 /// # Panics
 /// If one is not.
 pub fn assert_finds_bugs(world: &dyn World) {
+    assert_finds_bugs_from(world, 0);
+}
+
+/// As [`assert_finds_bugs`], with seeds from `first` on.
+///
+/// # Panics
+/// If one is not.
+pub fn assert_finds_bugs_from(world: &dyn World, first: u64) {
     for bug in world.bugs() {
-        let report = run_many(world, 0, BUG_SEEDS, Switches::bug(bug));
+        let report = run_many(world, first, BUG_SEEDS, Switches::bug(bug));
         let Some((plan, violation)) = report.failure else {
             panic!("{}: bug {bug:?} not found within {BUG_SEEDS} seeds", world.name());
         };
