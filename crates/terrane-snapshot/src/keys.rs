@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use terrane_auth::keys::{KeyService, Purpose};
 use terrane_store::{Record, Store, StoreError, Table, Tx};
 use terrane_types::AccountId;
 use zeroize::Zeroizing;
@@ -26,6 +25,16 @@ pub trait ChunkKeys: Send + Sync {
     async fn key(&self, account: &AccountId, id: u32) -> Result<ChunkKey>;
 }
 
+/// The key service, as far as it is needed here: it seals small secrets of an account.
+#[async_trait]
+pub trait SealSecrets: Send + Sync {
+    /// Seals the secret of the account's snapshot key `id`.
+    async fn seal(&self, account: &AccountId, id: u32, secret: &[u8]) -> Result<Vec<u8>>;
+
+    /// Opens what was sealed for the same account and `id`; for others it fails.
+    async fn open(&self, account: &AccountId, id: u32, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>>;
+}
+
 /// A key of an account, sealed by the key service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct SealedKey {
@@ -42,13 +51,13 @@ static KEYS: Table<(AccountId, u64), SealedKey> = Table::new("snapshot-keys", &[
 #[derive(Clone)]
 pub struct StoredKeys {
     store: Store,
-    service: KeyService,
+    service: Arc<dyn SealSecrets>,
     cache: Arc<Mutex<Vec<(AccountId, ChunkKey)>>>,
 }
 
 impl StoredKeys {
     /// Keys in this store, sealed by this service.
-    pub fn new(store: Store, service: KeyService) -> Self {
+    pub fn new(store: Store, service: Arc<dyn SealSecrets>) -> Self {
         Self { store, service, cache: Arc::default() }
     }
 
@@ -72,7 +81,7 @@ impl StoredKeys {
     /// Adds key `id` unless somebody else was faster.
     async fn add(&self, account: &AccountId, id: u32) -> Result<()> {
         let secret = Zeroizing::new(rand::random::<[u8; 32]>());
-        let sealed = self.service.seal(account, purpose(&id.to_string()), &*secret).await.map_err(failed)?;
+        let sealed = self.service.seal(account, id, &*secret).await?;
         let (row, key) = (&SealedKey { envelope: sealed }, &(account.clone(), u64::from(id)));
         let insert = |tx: Tx| async move {
             if KEYS.get(&tx, key).await?.is_none() {
@@ -82,10 +91,6 @@ impl StoredKeys {
         };
         self.store.transact(insert).await.map_err(failed)
     }
-}
-
-fn purpose(id: &str) -> Purpose<'_> {
-    Purpose { kind: "snapshot-key", id }
 }
 
 fn failed(error: impl std::fmt::Display) -> SnapshotError {
@@ -113,8 +118,7 @@ impl ChunkKeys for StoredKeys {
         let row_key = &(account.clone(), u64::from(id));
         let row = self.store.read(|tx| async move { KEYS.get(&tx, row_key).await }).await.map_err(failed)?;
         let row = row.ok_or_else(|| SnapshotError::Keys(format!("account {account} has no key {id}")))?;
-        let opened = self.service.open_sealed(account, purpose(&id.to_string()), &row.envelope).await;
-        let opened = opened.map_err(failed)?;
+        let opened = self.service.open(account, id, &row.envelope).await?;
         let mut bytes = Zeroizing::new([0; 32]);
         if opened.len() != bytes.len() {
             return Err(SnapshotError::Keys(format!("key {id} of account {account} is damaged")));
@@ -138,9 +142,23 @@ impl std::fmt::Debug for StoredKeys {
 
 #[cfg(test)]
 mod tests {
-    use terrane_auth::keys::MasterKey;
-
     use super::*;
+
+    /// Seals by writing the owner in front of the secret.
+    struct Plain;
+
+    #[async_trait]
+    impl SealSecrets for Plain {
+        async fn seal(&self, account: &AccountId, id: u32, secret: &[u8]) -> Result<Vec<u8>> {
+            Ok([account.as_str().as_bytes(), &id.to_be_bytes(), secret].concat())
+        }
+
+        async fn open(&self, account: &AccountId, id: u32, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+            let owner = self.seal(account, id, &[]).await?;
+            let secret = sealed.strip_prefix(&owner[..]).ok_or_else(|| failed("not of this account"))?;
+            Ok(Zeroizing::new(secret.to_vec()))
+        }
+    }
 
     #[test]
     fn the_row_is_pinned() {
@@ -151,15 +169,14 @@ mod tests {
     #[tokio::test]
     async fn keys_are_made_kept_and_rotated() {
         let store = Store::memory();
-        let service = KeyService::ephemeral(store.clone(), MasterKey::random()).await.unwrap();
-        let keys = StoredKeys::new(store.clone(), service.clone());
+        let keys = StoredKeys::new(store.clone(), Arc::new(Plain));
         let account = AccountId::parse("000000000001").unwrap();
         let other = AccountId::parse("000000000002").unwrap();
         assert_eq!(keys.newest(&account).await.unwrap().id(), 1);
         assert_eq!(keys.rotate(&account).await.unwrap(), 2);
         assert_eq!(keys.newest(&account).await.unwrap().id(), 2);
         // Another process reads the same keys; another account has none of them.
-        let again = StoredKeys::new(store, service);
+        let again = StoredKeys::new(store, Arc::new(Plain));
         let context = crate::seal::Context {
             account: &account,
             kind: crate::Kind::Pack,

@@ -40,7 +40,7 @@ pub use writer::{Content, Dedup, MemoryDedup, NoDedup, Stats, Writer, WriterConf
 pub fn fuzz_decode(bytes: &[u8]) {
     let _ = manifest::Manifest::decode(bytes);
     let _ = manifest::Segment::decode(bytes);
-    let _ = pack::fuzz_decode(bytes);
+    pack::fuzz_decode(bytes);
     seal::fuzz_open(bytes);
     if let Ok(text) = std::str::from_utf8(bytes)
         && let Ok(name) = ObjectName::parse(text)

@@ -126,6 +126,7 @@ async fn trouble_at_any_call_of_a_cycle_deletes_nothing_that_is_needed() {
             ledger.0.lock().drop_root(&snapshot("one")).unwrap();
             objects.trouble(objects.calls() + call, trouble);
             cycle(&vault, &ledger).await;
+            objects.calm();
             let manifest = vault.manifest(&second).await.unwrap();
             assert!(reader(&vault, &manifest).verify().await.is_ok(), "{trouble:?} at call {call}");
             let report = cycle(&vault, &ledger).await;
