@@ -84,7 +84,9 @@ fn staying<'a>(record: &'a Record, facts: &'a Facts) -> impl Iterator<Item = Cop
 
 /// The membership that who lives allows. Copies beyond those wanted are let go.
 fn repair(row: &StripeRow, record: &Record, facts: &Facts) -> Option<Record> {
-    let admitted = admit(row, record, facts);
+    // Copies that were made since join with the next generation, or are forgotten with this attempt.
+    let made = row.places.keys().copied().filter(|copy| facts.alive.contains_key(copy));
+    let admitted = manager::admit(record, made, Bugs::NONE);
     let known = |alive: &BTreeMap<CopyId, Alive>| {
         let known = alive.iter().filter(|(copy, _)| row.places.contains_key(copy));
         known.map(|(copy, alive)| (*copy, alive.clone())).collect::<BTreeMap<_, _>>()
@@ -113,25 +115,8 @@ fn repair(row: &StripeRow, record: &Record, facts: &Facts) -> Option<Record> {
     (facts.lease_lapsed || !moves).then_some(next)
 }
 
-/// The record with copies that were made since, as absent ones that never were in sync. They join with the next
-/// generation, or are forgotten with this attempt.
-fn admit(row: &StripeRow, record: &Record, facts: &Facts) -> Record {
-    let mut admitted = record.clone();
-    let in_active = |copy: &CopyId| {
-        let (_, active) = record.active_membership();
-        active.in_sync.contains_key(copy) || active.absent.contains_key(copy)
-    };
-    for copy in row.places.keys().filter(|copy| facts.alive.contains_key(copy)) {
-        let now = &mut admitted.now;
-        if !now.in_sync.contains_key(copy) && !now.absent.contains_key(copy) && !in_active(copy) {
-            now.absent.insert(*copy, Generation(0));
-        }
-    }
-    admitted
-}
-
 /// Forgets copies that nobody needs: all absent ones if there are enough in sync, and those that are gone and never
-/// were in sync. The record's generation stays: no copy acts on who is absent, but to keep a bitmap for it.
+/// were in sync.
 fn drop_surplus(row: &StripeRow, record: &Record, facts: &Facts) -> Option<StripeRow> {
     if !record.active || facts.unsure {
         return None;
@@ -150,8 +135,8 @@ fn drop_surplus(row: &StripeRow, record: &Record, facts: &Facts) -> Option<Strip
     }
     let mut next = row.clone();
     next.places.retain(|copy, _| !goes.contains(copy));
-    if let Some(record) = &mut next.record {
-        record.now.absent.retain(|copy, _| !goes.contains(copy));
+    if let Some(forgotten) = manager::forget(record, &goes) {
+        next.record = Some(forgotten);
     }
     Some(next)
 }

@@ -15,6 +15,7 @@ use terrane_block_core::message::{Body, Message};
 use terrane_block_core::{Content, CopyId, Digest, Extent};
 use terrane_block_wire::control::ToManager;
 use terrane_block_wire::data::DataMessage;
+use tokio::task::spawn_local;
 
 /// Blocks that are written or read at once, on the thread that has everything, if the page cache takes them.
 const INLINE_BLOCKS: u64 = 16;
@@ -26,6 +27,15 @@ const SLOW: Duration = Duration::from_millis(3);
 const SLOW_FOR: Duration = Duration::from_millis(500);
 /// A stripe's record is asked for so often, at most.
 const FETCH_PAUSE: Duration = Duration::from_millis(20);
+
+/// A small write that is done on this thread, soon.
+pub(super) struct Deferred {
+    slot: usize,
+    life: u64,
+    id: u64,
+    extent: Extent,
+    content: Content<Bytes>,
+}
 
 impl Reactor {
     pub(super) fn perform(&mut self, slot: usize, life: u64, effect: Effect<Bytes>) {
@@ -102,8 +112,9 @@ impl Reactor {
                 hosted.grants.insert(to, at);
                 self.deadlines.add(at, slot, life, Due::Grant(to));
             }
-            Message::Link { seq, body: Body::Write { .. }, .. } if hosted.sample.is_none() => {
-                hosted.sample = Some((to, *seq, Instant::now()));
+            Message::Link { seq, body: Body::Write { .. }, .. } => {
+                hosted.sample.get_or_insert_with(|| (to, *seq, Instant::now()));
+                self.sent_writes = true;
             }
             _ => {}
         }
@@ -136,6 +147,32 @@ impl Reactor {
             });
             return;
         }
+        self.deferred.push_back(Deferred { slot, life, id, extent, content });
+    }
+
+    /// Writes what waits for that. But what was sent to mirrors leaves first: the tasks that send it run before the one
+    /// that is started here, and the mirrors write while this copy does.
+    pub(super) fn settle_writes(&mut self) {
+        if std::mem::take(&mut self.sent_writes)
+            && !self.deferred.is_empty()
+            && let Some(handle) = self.handle()
+        {
+            spawn_local(async move { handle.enter(Self::write_deferred) });
+            return;
+        }
+        while !self.deferred.is_empty() {
+            self.write_deferred();
+            self.run();
+        }
+    }
+
+    fn write_deferred(&mut self) {
+        for Deferred { slot, life, id, extent, content } in std::mem::take(&mut self.deferred) {
+            self.write_inline(slot, life, id, extent, content);
+        }
+    }
+
+    fn write_inline(&mut self, slot: usize, life: u64, id: u64, extent: Extent, content: Content<Bytes>) {
         let Some(hosted) = self.alive(slot, life) else { return };
         let pool = hosted.pool;
         let Some(running) = &hosted.running else { return };

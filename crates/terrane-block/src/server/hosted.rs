@@ -35,6 +35,9 @@ pub(super) const LOG_FULL: usize = 12 << 10;
 /// Damaged blocks that are remembered.
 const DAMAGED_MAX: usize = 4096;
 
+/// How often a mirror without room puts off its next life; a minute in all, with the usual pace.
+const ROOM_WAITS: u32 = 12;
+
 /// A durable change of a copy.
 pub(super) struct Change {
     pub(super) ops: Vec<Op>,
@@ -96,6 +99,8 @@ pub(super) struct Hosted {
     pub(super) running: Option<Running>,
     /// The engine's copy of the life that ended, and why it did.
     pub(super) ended: Option<(Arc<engine::Copy>, EngineError)>,
+    /// How often the next life has been put off because there was no room.
+    pub(super) waited: u32,
     /// Why it does not run, or, if it does, why it is not as large as it should be.
     pub(super) trouble: Option<String>,
     /// Where the other copies are.
@@ -136,6 +141,7 @@ impl Hosted {
             life: next_life(),
             running: None,
             ended: None,
+            waited: 0,
             trouble: None,
             places: BTreeMap::new(),
             grants: BTreeMap::new(),
@@ -192,6 +198,15 @@ impl Hosted {
         self.log_extents < LOG_FULL && self.growing.is_none()
     }
 
+    /// Whether a copy that found no room waits for some, so as not to join again and again. The primary does not: if
+    /// the others are full as well, it is the one that can go on alone, read, take TRIMs and refuse what needs room. Nor
+    /// does a mirror for ever: the primary may be gone for good.
+    pub(super) fn waits_for_room(&self) -> bool {
+        let record = self.meta.record.as_ref();
+        let rules = record.is_some_and(|record| record.now.primary == self.meta.copy);
+        !rules && self.waited < ROOM_WAITS
+    }
+
     pub(super) fn stripe(&self) -> StripeId {
         self.meta.stripe
     }
@@ -243,6 +258,7 @@ impl Hosted {
         });
         self.meta = meta;
         self.trouble = None;
+        self.waited = 0;
         self.ended = None;
         self.life = next_life();
         self.grants.clear();

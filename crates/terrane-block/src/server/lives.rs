@@ -188,12 +188,14 @@ impl Reactor {
         let full = error.is_no_space();
         tracing::error!(copy = ?name, %error, "a copy fails");
         hosted.fail(error);
-        let (key, pool) = (hosted.key, hosted.pool);
+        let (key, pool, waits) = (hosted.key, hosted.pool, hosted.waits_for_room());
         self.pools[pool].trouble = Some(error.to_string());
         self.metrics.failed_lives.inc();
         self.unreported.insert(slot);
-        if full {
+        if full && waits {
             self.retry_later(slot, false);
+        } else if full {
+            self.reopen(slot, false);
         } else {
             self.failures.note(key);
             self.reopen(slot, true);
@@ -215,10 +217,11 @@ impl Reactor {
         });
     }
 
-    /// Begins the next life. One that found no room waits until there is some.
+    /// Begins the next life. One that found no room waits until there is some, unless nobody else may be there.
     pub(super) fn reopen(&mut self, slot: usize, lost: bool) {
         let Some(hosted) = self.copy(slot) else { return };
         let (life, key, pool, ended) = (hosted.life, hosted.key, hosted.pool, hosted.ended.take());
+        let anyway = lost || !hosted.waits_for_room();
         let hosted_pool = self.pools[pool].pool.clone();
         let (boot, failures) = (self.boot.clone(), self.failures.clone());
         let work = move || {
@@ -234,7 +237,7 @@ impl Reactor {
             let room = || pool.usage().is_ok_and(|usage| room_of(&usage) >= room_wanted(&usage));
             match recovered {
                 Err(trouble) => Next::Opened(Box::new(Err(trouble))),
-                Ok(recovered) if recovered || lost || room() => {
+                Ok(recovered) if recovered || anyway || room() => {
                     Next::Opened(Box::new(open(&pool, key, &boot, &failures, recovered || lost)))
                 }
                 Ok(_) => Next::NoRoom,
@@ -246,7 +249,12 @@ impl Reactor {
             }
             match next {
                 Next::Opened(opened) => reactor.opened(slot, *opened),
-                Next::NoRoom => reactor.retry_later(slot, false),
+                Next::NoRoom => {
+                    if let Some(hosted) = reactor.copy(slot) {
+                        hosted.waited += 1;
+                    }
+                    reactor.retry_later(slot, false);
+                }
                 Next::Gone => reactor.forget(slot),
             }
         });

@@ -3,6 +3,7 @@
 use super::clock::{Boot, Deadlines, Due, LEASE_MAX};
 use super::config::{BlockServerConfig, Pace};
 use super::drives::HostedPool;
+use super::effects::Deferred;
 use super::hosted::Hosted;
 use super::meta::{Failures, boot_id};
 use super::metrics::ServerMetrics;
@@ -51,6 +52,10 @@ pub(super) struct Reactor {
     timer: Rc<Notify>,
     /// Events that have come and are not handled: for which copy, in which life.
     work: VecDeque<(usize, u64, Event<Bytes>)>,
+    /// Small writes, in order.
+    pub(super) deferred: VecDeque<Deferred>,
+    /// Writes were sent to mirrors since the last ones of this server were done.
+    pub(super) sent_writes: bool,
     /// Copies with updates that nobody has begun to make durable.
     pub(super) uncommitted: BTreeSet<usize>,
     /// Copies of which the manager shall hear.
@@ -98,6 +103,8 @@ pub(super) async fn start(config: BlockServerConfig) -> Result<(ServerId, Socket
             armed: None,
             timer: timer.clone(),
             work: VecDeque::new(),
+            deferred: VecDeque::new(),
+            sent_writes: false,
             uncommitted: BTreeSet::new(),
             unreported: BTreeSet::new(),
             handle: handle.clone(),
@@ -143,6 +150,7 @@ impl Handle {
         reactor.run();
         let result = work(&mut reactor);
         reactor.run();
+        reactor.settle_writes();
         reactor.finish();
         result
     }
@@ -225,7 +233,7 @@ impl Reactor {
     }
 
     /// Handles all events, and those that come of them.
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         while let Some((slot, life, event)) = self.work.pop_front() {
             let Some(running) = self.alive(slot, life).and_then(|hosted| hosted.running.as_mut()) else {
                 continue;

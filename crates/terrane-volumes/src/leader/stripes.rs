@@ -428,10 +428,5 @@ impl Leader {
 
 /// Whether a copy was ever part of the stripe's record.
 pub(super) fn was_made(row: &StripeRow, copy: CopyId) -> bool {
-    row.record.as_ref().is_some_and(|record| {
-        let (_, active) = record.active_membership();
-        [&record.now, active]
-            .iter()
-            .any(|now| now.in_sync.contains_key(&copy) || now.absent.contains_key(&copy))
-    })
+    row.record.as_ref().is_some_and(|record| record.knows(copy))
 }

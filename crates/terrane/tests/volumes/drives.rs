@@ -220,9 +220,10 @@ fn a_drive_that_loses_what_it_has_taken() {
 fn what_only_a_lying_drive_should_have_is_refused() {
     let mut scene = Scene::new();
     let (primary, mirror) = (scene.member(Role::Primary), scene.member(Role::Mirror));
+    let (url, dir) = (scene.url.clone(), scene.cluster.dir().to_path_buf());
     let write = |options: &str| {
         let options = format!("--size=64m --bs=64k --iodepth=4 {options}");
-        Job::new(&scene.url, "write", &options).run(scene.cluster.dir()).unwrap()
+        Job::new(&url, "write", &options).run(&dir).unwrap()
     };
     write("--buffer_pattern=0x11 --end_fsync=1");
     scene.control(mirror).drive(b'L');
@@ -283,6 +284,22 @@ fn one_full_drive_is_left_and_nobody_notices() {
     assert_ne!(full.state, CopyState::InSync, "{}", shown.raw);
     let servers = cluster.cli(&["server", "show", "server1"]).unwrap().to_string();
     assert!(servers.contains("no space") || servers.contains("full"), "{servers}");
+}
+
+#[test]
+fn where_all_drives_are_full_writes_are_refused_and_trim_makes_room() {
+    let (_drives, cluster, _, url) = on_small_drives(&SERVERS);
+    let dir = cluster.dir().to_path_buf();
+    let job = |rw: &str, options: &str| Job::new(&url, rw, &format!("{options} --iodepth=4")).run(&dir);
+    job("write", "--size=32m --bs=64k --verify=crc32c --do_verify=1 --verify_fatal=1 --end_fsync=1").unwrap();
+    let refused = job("write", "--offset=64m --size=480m --bs=256k").unwrap_err();
+    assert!(format!("{refused:#}").contains("No space"), "{refused:#}");
+    // What was there before is there.
+    job("read", "--size=32m --bs=64k --verify=crc32c --verify_fatal=1 --do_verify=1").unwrap();
+    job("trim", "--offset=64m --size=480m --bs=1m --end_fsync=1").unwrap();
+    let again =
+        job("write", "--offset=64m --size=32m --bs=64k --verify=crc32c --do_verify=1 --verify_fatal=1");
+    again.unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.logs()));
 }
 
 /// Wall clocks order nothing and time nothing: hours to and fro at all servers and the node manager, minutes at the
