@@ -177,7 +177,7 @@ pub fn declare_lost(record: &Record, copy: CopyId, alive: &Alive, lease_lapsed: 
 }
 
 /// The copies to go on with: living in-sync ones, else those of the last active generation, else one of that
-/// generation if all of them restarted. `None`: the stripe is stranded until one comes back or is declared lost.
+/// generation that restarted and lost nothing, else any of them if all restarted. `None`: the stripe is stranded until one comes back or is declared lost.
 fn survivors(record: &Record, alive: &BTreeMap<CopyId, Alive>, bugs: Bugs) -> Option<Membership> {
     let lives = |copy: CopyId, member: &InSync| {
         alive.get(&copy).is_some_and(|a| a.incarnation == member.incarnation || bugs.keep_restarted)
@@ -205,17 +205,19 @@ fn survivors(record: &Record, alive: &BTreeMap<CopyId, Alive>, bugs: Bugs) -> Op
     {
         return Some(kept);
     }
-    // All restarted. One that lost nothing has every acknowledged write; one that lost its cache may not.
-    let restarted: Option<Vec<(CopyId, bool, &Alive)>> = active
+    // One that restarted and lost nothing has every acknowledged write, whoever else is there; one that lost its cache may
+    // not, but if all restarted, none is known to have more.
+    let restarted: Vec<(CopyId, bool, &Alive)> = active
         .in_sync
         .iter()
-        .map(|(copy, member)| {
+        .filter_map(|(copy, member)| {
             let now = alive.get(copy)?;
             Some((*copy, now.kept.contains(&member.incarnation), now))
         })
         .collect();
+    let all = restarted.len() == active.in_sync.len();
     let best = |(copy, kept, _): &(CopyId, bool, &Alive)| (*kept, *copy == active.primary);
-    let (primary, _, chosen) = restarted?.into_iter().max_by_key(best)?;
+    let (primary, _, chosen) = restarted.into_iter().filter(|(_, kept, _)| *kept || all).max_by_key(best)?;
     let since = active.in_sync.get(&primary)?.since;
     let member = InSync { incarnation: chosen.incarnation, since };
     Some(Membership { primary, in_sync: BTreeMap::from([(primary, member)]), ..active.clone() })

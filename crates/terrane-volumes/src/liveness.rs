@@ -8,6 +8,7 @@
 //! * A manager that was not running itself suspects nobody for what it did not hear meanwhile.
 //! * A server that died several times within a minute must stay for a while before it is trusted again.
 //! * What never was heard of since the manager's start is unknown, not dead, for a while; for less if somebody waits.
+//! * A manager that has lost all servers at once was cut off itself: when it hears of one again, the others are unknown.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,7 @@ const PROBATION: Millis = 250;
 /// The longest probation.
 const PROBATION_MAX: Millis = 10_000;
 /// How long after its start a manager waits for servers that it has not heard of.
-const GRACE: Millis = 3000;
+const GRACE: Millis = 5000;
 /// The same, if somebody complains about them. Everyone has found the manager by then.
 const GRACE_DOUBTED: Millis = 400;
 /// For how long a complaint makes the manager impatient.
@@ -109,12 +110,14 @@ impl Liveness {
     }
 
     pub(crate) fn connected(&mut self, server: ServerId, now: Millis) {
+        self.found_again(server, now);
         let life = self.life(server, now);
         (life.connected, life.ever, life.heard) = (true, true, now);
         life.revive(now);
     }
 
     pub(crate) fn heard(&mut self, server: ServerId, now: Millis) {
+        self.found_again(server, now);
         let most = self.patience_max();
         let life = self.life(server, now);
         if life.connected {
@@ -173,6 +176,18 @@ impl Liveness {
             }
         }
         changed
+    }
+
+    /// If all are dead, the manager was away, and not they: those that are not heard of yet have time to come back.
+    fn found_again(&mut self, server: ServerId, now: Millis) {
+        if self.lives.len() < 2 || self.lives.values().any(|life| life.dead.is_none()) {
+            return;
+        }
+        for (_, life) in self.lives.iter_mut().filter(|(other, _)| **other != server) {
+            (life.dead, life.heard, life.left) = (None, now, now);
+            life.ever = life.connected;
+            life.deaths = life.deaths.saturating_sub(1);
+        }
     }
 
     fn patience_max(&self) -> Millis {

@@ -62,6 +62,8 @@ fn one_restarted_copy_while_another_is_gone_strands_the_stripe() {
     let picked = repair(&two, &living, NONE).unwrap();
     assert_eq!(picked.now.primary, CopyId(1), "the one that lost nothing");
     assert_eq!(picked.now.in_sync[&CopyId(1)].since, Generation(1), "its bitmaps are whole");
+    living.remove(&CopyId(0));
+    assert_eq!(repair(&two, &living, NONE).unwrap().now.primary, CopyId(1), "whoever else is there");
 }
 
 #[test]

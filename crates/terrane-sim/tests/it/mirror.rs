@@ -31,3 +31,11 @@ fn what_was_given_up_stays_away_while_those_that_know_cannot_be_read() {
     let plan = Plan { events: 585, ..Plan::new(&MirrorWorld, 1_795_189_680_705, Switches::NONE) };
     assert_eq!(run(&MirrorWorld, &plan, false).result, Ok(()));
 }
+
+/// An operator who had to choose between two histories threw away the drive that was just becoming a member of the one
+/// that was kept.
+#[test]
+fn what_becomes_a_member_is_not_thrown_away_with_the_other_history() {
+    let plan = Plan { events: 1642, ..Plan::new(&MirrorWorld, 6_007_850, Switches::NONE) };
+    assert_eq!(run(&MirrorWorld, &plan, false).result, Ok(()));
+}

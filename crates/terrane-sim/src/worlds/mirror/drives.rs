@@ -190,11 +190,12 @@ impl Drives {
                 let may = member_missing && wanted;
                 Ok(may && context.rng.one_in(3))
             }
-            // Each side was started without the other at some time; the operator keeps what was in use last.
+            // Each side was started without the other at some time; the operator keeps what was in use last, also what
+            // was just becoming a member there.
             MirrorError::Split { .. } if self.overrides > 1 => {
                 context.coverage.hit("mirror.split");
                 for drive in 0..self.slots.len() {
-                    if !self.set.contains(&drive) {
+                    if !self.set.contains(&drive) && !self.is_copied_to(drive) {
                         self.replace(context, drive);
                     }
                 }
