@@ -81,6 +81,8 @@ impl Installation {
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }
+        // A panic shall be found at the end of the log, and not only the outer half of its stack.
+        command.env("RUST_BACKTRACE", "0");
         command.stdin(std::process::Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.server = Some(command.spawn().unwrap());
         let began = Instant::now();
