@@ -169,9 +169,9 @@ impl Requests {
         };
         let total = self.header_len() + payload as usize;
         if input.len() < total {
-            // Room as it is needed and not as it is announced, but for the usual sizes: each step moves what has come.
+            // Room as it is needed and not as it is announced; in few steps, since each moves what has come.
             let missing = total - input.len();
-            input.reserve(missing.min((3 * input.len()).max(1 << 20)));
+            input.reserve(missing.min((3 * input.len()).max(64 << 10)));
             return Ok(None);
         }
         input.advance(self.header_len());
