@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use futures::stream::Fuse;
 use terrane_keymap::write::NewData;
 
 use super::Store;
@@ -43,12 +44,14 @@ impl Store {
     pub(super) async fn stage(
         &self,
         redundancy: Redundancy,
-        mut body: ByteStream,
+        body: ByteStream,
         size_hint: Option<u64>,
     ) -> Result<Staged> {
         if !self.space.admits(size_hint.unwrap_or(0)) {
             return Err(ObjectError::NoSpace("writes"));
         }
+        // Asked again after its end below, which a stream need not bear.
+        let mut body = body.fuse();
         // The common case, one chunk, is kept as it is.
         let mut only = match body.next().await {
             None => Bytes::new(),
@@ -75,7 +78,7 @@ impl Store {
         redundancy: Redundancy,
         head: &[u8],
         chunk: &[u8],
-        mut body: ByteStream,
+        mut body: Fuse<ByteStream>,
     ) -> Result<Staged> {
         let mut writer = self.data.writer(redundancy).await.map_err(data_error)?;
         self.write_bulk(&mut writer, head).await?;
