@@ -3,22 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::tests::plan_with;
 use super::*;
 use crate::action::StepError;
-use crate::template::{Plan, Retry, Step, Template, Undo};
+use crate::template::{Plan, Retry, Undo};
 
 fn plan(steps: &[(&str, &[&str], Undo)]) -> Plan {
-    let step = |(id, after, undo): &(&str, &[&str], Undo)| Step {
-        id: (*id).into(),
-        action: "x".into(),
-        after: after.iter().map(|&after| after.into()).collect(),
-        undo: *undo,
-        // No pauses: time does not matter here.
-        retry: Retry { failures_max: 1, first_ms: 0, longest_ms: 0 },
-        with: BTreeMap::new(),
-    };
-    let steps = steps.iter().map(step).collect();
-    Plan::new(Template { name: "t".into(), version: 1, params: vec![], steps }).unwrap()
+    // No pauses: time does not matter here.
+    plan_with(Retry { failures_max: 1, first_ms: 0, longest_ms: 0 }, steps)
 }
 
 /// A state, and how many crashes, commands and interruptions may still come.

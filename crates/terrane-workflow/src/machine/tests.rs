@@ -7,12 +7,17 @@ use crate::action::StepError;
 use crate::template::{Plan, Retry, Step, Template, Undo};
 
 fn plan(steps: &[(&str, &[&str], Undo)]) -> Plan {
+    plan_with(Retry { failures_max: 2, first_ms: 100, longest_ms: 1000 }, steps)
+}
+
+/// Steps by name, what they follow, and how they are undone.
+pub(super) fn plan_with(retry: Retry, steps: &[(&str, &[&str], Undo)]) -> Plan {
     let step = |(id, after, undo): &(&str, &[&str], Undo)| Step {
         id: (*id).into(),
         action: "x".into(),
         after: after.iter().map(|&after| after.into()).collect(),
         undo: *undo,
-        retry: Retry { failures_max: 2, first_ms: 100, longest_ms: 1000 },
+        retry,
         with: BTreeMap::new(),
     };
     let steps = steps.iter().map(step).collect();

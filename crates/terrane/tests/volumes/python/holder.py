@@ -7,6 +7,8 @@ import threading
 
 import nbd
 
+from inflight import outcome
+
 BLOCK, BLOCKS = 4096, 256
 handle = nbd.NBD()
 handle.set_uri_allow_local_file(True)
@@ -27,23 +29,6 @@ def stream():
     except nbd.Error:
         pass
 
-
-def outcome(cookie):
-    """Whether a request succeeded. A connection that ends fails all that is in flight."""
-    while True:
-        try:
-            if handle.aio_command_completed(cookie):
-                return True
-        except nbd.Error:
-            return False
-        if handle.aio_is_dead() or handle.aio_is_closed():
-            return False
-        try:
-            handle.poll(1000)
-        except nbd.Error:
-            pass
-
-
 for line in sys.stdin:
     words = line.split()
     if words[0] == "write":
@@ -62,6 +47,6 @@ for line in sys.stdin:
     elif words[0] == "outcome":
         found = []
         for kind, list_of in cookies.items():
-            failed = [outcome(cookie) for cookie in list_of].count(False)
+            failed = [outcome(handle, cookie) for cookie in list_of].count(False)
             found.append(f"{failed} {kind} failed")
         print(", ".join(found))

@@ -4,28 +4,13 @@ import sys
 
 import nbd
 
+from inflight import outcome
+
 BLOCK, BLOCKS = 4096, 64
 handle = nbd.NBD()
 handle.set_uri_allow_local_file(True)
 handle.connect_uri(sys.argv[1])
 cookies = []
-
-
-def outcome(cookie):
-    """Whether a request succeeded. A connection that ends fails all that is in flight."""
-    while True:
-        try:
-            if handle.aio_command_completed(cookie):
-                return True
-        except nbd.Error:
-            return False
-        if handle.aio_is_dead() or handle.aio_is_closed():
-            return False
-        try:
-            handle.poll(1000)
-        except nbd.Error:
-            pass
-
 
 for line in sys.stdin:
     word = line.strip()
@@ -37,5 +22,5 @@ for line in sys.stdin:
         cookies = [handle.aio_pread(nbd.Buffer(BLOCK), number * BLOCK) for number in range(BLOCKS)]
         print("queued")
     elif word == "outcome":
-        failed = [outcome(cookie) for cookie in cookies].count(False)
+        failed = [outcome(handle, cookie) for cookie in cookies].count(False)
         print(f"{failed} reads failed")
