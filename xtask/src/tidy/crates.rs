@@ -25,6 +25,7 @@ const FLOORS: &[&str] = &[
     "terrane-keymap",
     "terrane-block-core",
     "terrane-block-wire",
+    "terrane-qos",
     "terrane-block",
     "terrane-objects",
     "terrane-nbd",
@@ -46,6 +47,7 @@ const FLOORS: &[&str] = &[
 const CORE_IMPORTS: &[(&str, &[&str])] = &[
     ("terrane-keymap", &["terrane-types"]),
     ("terrane-block-core", &["terrane-types"]),
+    ("terrane-qos", &[]),
     ("terrane-routers-core", &["terrane-types", "terrane-router-model"]),
 ];
 
