@@ -6,7 +6,7 @@ use std::fmt;
 use http::StatusCode;
 
 use crate::service::limits::LimitError;
-use crate::service::{ResourceId, ServiceError};
+use crate::service::{ResourceId, ServiceError, SnapshotError};
 
 /// An answer that says why not: a code that programs branch on, and a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +151,36 @@ impl From<ServiceError> for Ec2Error {
             ServiceError::NoCapacity { .. } => "InsufficientVolumeCapacity",
             ServiceError::Unsupported(_) => "UnsupportedOperation",
             ServiceError::Unavailable(_) => "Unavailable",
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<SnapshotError> for Ec2Error {
+    fn from(error: SnapshotError) -> Self {
+        let code = match &error {
+            SnapshotError::NotFound(ids) => return not_found("InvalidSnapshot.NotFound", "snapshot", ids),
+            SnapshotError::VolumeNotFound(id) => {
+                return not_found("InvalidVolume.NotFound", "volume", std::slice::from_ref(id));
+            }
+            SnapshotError::Internal(_) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a call failed");
+                return Self::new("InternalError", "An internal error has occurred.");
+            }
+            SnapshotError::IncorrectState { .. } => "IncorrectState",
+            SnapshotError::Locked(_) => "OperationNotPermitted",
+            SnapshotError::TokenMismatch => "IdempotentParameterMismatch",
+            SnapshotError::TooMany { .. } => "SnapshotLimitExceeded",
+            SnapshotError::Busy => "RequestLimitExceeded",
+            SnapshotError::Unsupported(_) => "UnsupportedOperation",
+            SnapshotError::Unavailable(_) => "Unavailable",
+            SnapshotError::LockRefused(_)
+            | SnapshotError::VolumeSize(_)
+            | SnapshotError::NoSuchBlock { .. }
+            | SnapshotError::Mismatch(_)
+            | SnapshotError::BlockToken
+            | SnapshotError::PageToken
+            | SnapshotError::Unrelated => "InvalidParameterValue",
         };
         Self::new(code, error.to_string())
     }

@@ -22,7 +22,7 @@ use crate::dto::*;
 use crate::error::{Ec2Error, shortened};
 use crate::form::{Form, FromForm};
 use crate::operation::Operation;
-use crate::service::{Caller, VolumeService};
+use crate::service::{Caller, NoSnapshots, SnapshotService, VolumeService};
 use crate::xml::Xml;
 
 /// What the front end says of the installation.
@@ -40,6 +40,7 @@ pub struct Ec2Config {
 #[derive(Clone)]
 pub struct Ec2 {
     service: Arc<dyn VolumeService>,
+    snapshots: Arc<dyn SnapshotService>,
     config: Arc<Ec2Config>,
 }
 
@@ -53,6 +54,7 @@ pub struct Call {
 /// What a handler has.
 pub(crate) struct Context<'a> {
     pub(crate) service: &'a dyn VolumeService,
+    pub(crate) snapshots: &'a dyn SnapshotService,
     pub(crate) config: &'a Ec2Config,
     pub(crate) caller: &'a Caller,
 }
@@ -91,14 +93,21 @@ impl Call {
 }
 
 impl Ec2 {
-    /// Over this keeper of volumes.
+    /// Over this keeper of volumes, without snapshots.
     pub fn new(service: Arc<dyn VolumeService>, config: Ec2Config) -> Self {
-        Self { service, config: Arc::new(config) }
+        Self { service, snapshots: Arc::new(NoSnapshots), config: Arc::new(config) }
+    }
+
+    /// Over this keeper of snapshots as well.
+    #[must_use]
+    pub fn with_snapshots(self, snapshots: Arc<dyn SnapshotService>) -> Self {
+        Self { snapshots, ..self }
     }
 
     /// Answers a call of a caller who has been authenticated and may make it.
     pub async fn handle(&self, caller: &Caller, call: Call) -> Response<Bytes> {
-        let cx = Context { service: &*self.service, config: &self.config, caller };
+        let (service, snapshots) = (&*self.service, &*self.snapshots);
+        let cx = Context { service, snapshots, config: &self.config, caller };
         match dispatch(&cx, call).await {
             Ok(document) => respond(StatusCode::OK, document),
             Err(error) => Self::refuse(&error, &caller.request_id),

@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod dto;
+pub mod ebs;
 mod error;
 mod filter;
 pub mod form;

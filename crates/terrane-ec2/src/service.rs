@@ -6,6 +6,7 @@
 mod error;
 mod instance;
 pub mod limits;
+mod snapshot;
 mod volume;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,12 @@ use terrane_types::{AccountId, InstanceId, SnapshotId, VolumeId};
 
 pub use error::ServiceError;
 pub use instance::{HOST, Instance, InstanceState, InstanceVolume, ZoneRecord, ZoneState, zone_id};
+pub use snapshot::{
+    BLOCK_BYTES, BLOCKS_PER_GIB, BlockEntry, BlockList, BlockPage, ChangedBlock, Completion,
+    DESCRIPTION_CHARS_MAX, Lock, LockEnd, LockMode, LockState, LockWish, NewSnapshot, NoSnapshots,
+    PermissionChange, Permissions, PutBlock, SHARED_WITH_MAX, SIZE_GIB_MAX, Scope, Snapshot, SnapshotError,
+    SnapshotResult, SnapshotService, SnapshotState, StartSnapshot,
+};
 pub use volume::{
     AttachVolume, Attachment, AttachmentState, DetachVolume, ModificationState, NewVolume, Settings, Volume,
     VolumeChange, VolumeHealth, VolumeModification, VolumeState, VolumeType, is_device_name,

@@ -14,7 +14,7 @@ use crate::dto::{
 use crate::error::{Ec2Error, shortened};
 use crate::filter::{Filtered, Filters};
 use crate::page::{IDS_MAX, Page, RESULTS_MAX, Source};
-use crate::service::{ResourceId, Select, ServiceError, TAGS_MAX, TagRemoval, Tags};
+use crate::service::{ResourceId, Scope, Select, ServiceError, SnapshotError, TAGS_MAX, TagRemoval, Tags};
 use crate::xml::Done;
 
 const KEY_CHARS_MAX: usize = 127;
@@ -101,8 +101,34 @@ pub(super) async fn create(cx: &Context<'_>, request: CreateTagsRequest) -> Resu
     let mut tags = Tags::new();
     add(&mut tags, &request.tags)?;
     cx.dry_run(&request)?;
-    cx.service.add_tags(cx.caller, &ids, &tags).await?;
+    let (snapshots, others) = apart(cx, ids).await?;
+    if !others.is_empty() {
+        cx.service.add_tags(cx.caller, &others, &tags).await?;
+    }
+    if !snapshots.is_empty() {
+        cx.snapshots.tag_snapshots(cx.caller, &snapshots, &tags).await?;
+    }
     Ok(Done)
+}
+
+/// Snapshots have a keeper of their own. These must be there before anything is done to the others; only a snapshot
+/// that is deleted in the meantime can fail a call that was half done.
+async fn apart(
+    cx: &Context<'_>,
+    ids: Vec<ResourceId>,
+) -> Result<(Vec<SnapshotId>, Vec<ResourceId>), Ec2Error> {
+    let mut snapshots = Vec::new();
+    let mut others = Vec::new();
+    for id in ids {
+        match id {
+            ResourceId::Snapshot(id) => snapshots.push(id),
+            other => others.push(other),
+        }
+    }
+    if !snapshots.is_empty() {
+        cx.snapshots.snapshots(cx.caller, Scope::Own, Select::Ids(&snapshots)).await?;
+    }
+    Ok((snapshots, others))
 }
 
 pub(super) async fn delete(cx: &Context<'_>, request: DeleteTagsRequest) -> Result<Done, Ec2Error> {
@@ -110,7 +136,13 @@ pub(super) async fn delete(cx: &Context<'_>, request: DeleteTagsRequest) -> Resu
     let removal = |tag: &Tag| Ok(TagRemoval { key: key(tag)?.to_owned(), value: tag.value.clone() });
     let removals = request.tags.iter().map(removal).collect::<Result<Vec<_>, Ec2Error>>()?;
     cx.dry_run(&request)?;
-    cx.service.remove_tags(cx.caller, &ids, &removals).await?;
+    let (snapshots, others) = apart(cx, ids).await?;
+    if !others.is_empty() {
+        cx.service.remove_tags(cx.caller, &others, &removals).await?;
+    }
+    if !snapshots.is_empty() {
+        cx.snapshots.untag_snapshots(cx.caller, &snapshots, &removals).await?;
+    }
     Ok(Done)
 }
 
@@ -130,9 +162,12 @@ struct Place {
 impl Place {
     fn parse(text: &str) -> Option<Self> {
         let (id, key) = text.split_once(' ')?;
-        let resource = match InstanceId::parse(id) {
-            Ok(id) => ResourceId::Instance(id),
-            Err(_) => ResourceId::Volume(VolumeId::parse(id).ok()?),
+        let resource = if let Ok(id) = InstanceId::parse(id) {
+            ResourceId::Instance(id)
+        } else if let Ok(id) = SnapshotId::parse(id) {
+            ResourceId::Snapshot(id)
+        } else {
+            ResourceId::Volume(VolumeId::parse(id).ok()?)
         };
         Some(Self { resource, key: key.to_owned() })
     }
@@ -208,17 +243,17 @@ fn collect(found: &mut Vec<Tagged>, resource: &ResourceId, tags: impl Iterator<I
     found.extend(tags.map(tagged));
 }
 
-/// The next resources with their tags: first instances, then volumes, as their identifiers are ordered.
+/// The next resources with their tags: first instances, then snapshots, then volumes, as their identifiers are ordered.
 async fn resources_after(
     cx: &Context<'_>,
     after: Option<&ResourceId>,
 ) -> Result<Vec<(ResourceId, Tags)>, ServiceError> {
     let limit = RESULTS_MAX;
-    let (instance, volume) = match after {
-        None => (Some(None), None),
-        Some(ResourceId::Instance(id)) => (Some(Some(id)), None),
-        Some(ResourceId::Volume(id)) => (None, Some(id)),
-        Some(ResourceId::Snapshot(_)) => (None, None),
+    let (instance, snapshot, volume) = match after {
+        None => (Some(None), Some(None), None),
+        Some(ResourceId::Instance(id)) => (Some(Some(id)), Some(None), None),
+        Some(ResourceId::Snapshot(id)) => (None, Some(Some(id)), None),
+        Some(ResourceId::Volume(id)) => (None, None, Some(id)),
     };
     if let Some(after) = instance {
         let batch = cx.service.instances(cx.caller, Select::Page { after, limit }).await?;
@@ -226,8 +261,23 @@ async fn resources_after(
             return Ok(batch.into_iter().map(|i| (ResourceId::Instance(i.id), i.tags)).collect());
         }
     }
+    if let Some(after) = snapshot {
+        let select = Select::Page { after, limit };
+        let batch = cx.snapshots.snapshots(cx.caller, Scope::Own, select).await.map_err(paged)?;
+        if !batch.is_empty() {
+            return Ok(batch.into_iter().map(|s| (ResourceId::Snapshot(s.id), s.tags)).collect());
+        }
+    }
     let batch = cx.service.volumes(cx.caller, Select::Page { after: volume, limit }).await?;
     Ok(batch.into_iter().map(|volume| (ResourceId::Volume(volume.id), volume.tags)).collect())
+}
+
+/// What can happen to a listing of snapshots that names none: nothing but trouble.
+pub(super) fn paged(error: SnapshotError) -> ServiceError {
+    match error {
+        SnapshotError::Unavailable(text) => ServiceError::Unavailable(text),
+        error => ServiceError::Internal(error.to_string()),
+    }
 }
 
 /// The tags of one resource; none if it is gone.
@@ -241,7 +291,14 @@ async fn the_one(cx: &Context<'_>, id: &ResourceId) -> Result<Tags, ServiceError
             let found = cx.service.volumes(cx.caller, Select::Ids(std::slice::from_ref(id))).await;
             found.map(|found| found.into_iter().next().map(|volume| volume.tags))
         }
-        ResourceId::Snapshot(_) => Ok(None),
+        ResourceId::Snapshot(id) => {
+            let select = Select::Ids(std::slice::from_ref(id));
+            match cx.snapshots.snapshots(cx.caller, Scope::Own, select).await {
+                Ok(found) => Ok(found.into_iter().next().map(|snapshot| snapshot.tags)),
+                Err(SnapshotError::NotFound(_)) => Ok(None),
+                Err(error) => Err(paged(error)),
+            }
+        }
     };
     match tags {
         Ok(tags) => Ok(tags.unwrap_or_default()),
