@@ -41,6 +41,10 @@ pub struct PoolConfig {
     pub geometry: Geometry,
     /// Extents that the activity log of one copy may hold.
     pub log_extents: usize,
+    /// Bytes that all cuts of the pool may keep of what is overwritten; what needs more is void.
+    pub cut_bytes_max: u64,
+    /// Bytes of the drive that cuts leave to writes.
+    pub cut_bytes_spare: u64,
     /// Journal bytes after which a snapshot is written and older segments go. Bounds replay.
     pub replay_bytes: u64,
     /// How the journal is kept at first: small. One that gets a record that is too large for it is opened again with
@@ -62,6 +66,8 @@ impl PoolConfig {
             expected: None,
             geometry: Geometry::default(),
             log_extents: 1024,
+            cut_bytes_max: declared.capacity / 4,
+            cut_bytes_spare: (declared.capacity / 64).min(1 << 30),
             replay_bytes: 8 << 20,
             journal: LogConfig {
                 segment_bytes: 4 << 20,
@@ -76,7 +82,7 @@ impl PoolConfig {
     }
 
     /// The journal of a pool with more in it than [`PoolConfig::journal`] takes: the largest state of a copy fits
-    /// (65,536 extents in its log and as many runs in each of 8 bitmaps: 9 MiB).
+    /// (65,536 extents in its log and as many runs in each of 8 bitmaps and what changed since 5 cuts: 14 MiB).
     #[must_use]
     pub fn roomy_journal(&self) -> LogConfig {
         LogConfig {

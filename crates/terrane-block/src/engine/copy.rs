@@ -1,6 +1,9 @@
 //! One copy of a stripe.
 
 mod commit;
+mod cut_read;
+mod cuts;
+mod fill;
 mod flush;
 mod read;
 mod status;
@@ -14,8 +17,9 @@ use super::error::EngineError;
 use super::group::Group;
 use super::layout::{BLOCK, ENTRY, Geometry, HEADER_BYTES, Header};
 use super::media::DataFile;
-use super::pool::Shared;
+use super::pool::{Shared, remove_cuts};
 use super::record::{CopyKey, CopyState};
+use cuts::Cuts;
 use flush::Flusher;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +58,9 @@ pub struct Copy {
     /// Blocks with data; the pool knows it too.
     data_blocks: Arc<AtomicU64>,
     damaged: AtomicU64,
+    cuts: Cuts,
+    /// Absent blocks before this one are still to be fetched.
+    unfetched_until: AtomicU64,
 }
 
 /// What a copy takes.
@@ -99,6 +106,8 @@ impl Copy {
             // If a sync failed in the last life, the cache may have what the drive has not.
             file.forget().map_err(EngineError::io(doing))?;
         }
+        remove_cuts(&*pool.disk, key, &state.cuts)?;
+        let cuts = Self::open_cuts(&pool, key, state)?;
         let mut copy = Self {
             key,
             salt: state.salt,
@@ -118,6 +127,8 @@ impl Copy {
             failed: OnceLock::new(),
             data_blocks,
             damaged: AtomicU64::new(0),
+            cuts,
+            unfetched_until: AtomicU64::new(state.cuts.origin.as_ref().map_or(0, |origin| origin.blocks)),
         };
         let mut data_blocks = state.cold_blocks;
         let mut hot = BTreeMap::new();
@@ -218,7 +229,11 @@ impl Copy {
         let mut table = vec![0; self.shape.blocks() * ENTRY];
         let read = self.file.read_at(&mut table, self.shape.entry_at(number, 0));
         read.map_err(EngineError::io("read a table"))?;
-        Ok(Group::load(number, &table, self.salt, self.shape, crashed))
+        let mut group = Group::load(number, &table, self.salt, self.shape, crashed);
+        if self.pool.bugs.crash_forgets_changes {
+            group.changed = 0;
+        }
+        Ok(group)
     }
 
     fn first_block(&self, group: u64) -> u64 {

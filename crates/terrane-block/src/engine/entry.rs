@@ -30,7 +30,7 @@ pub(crate) enum State {
 }
 
 impl State {
-    fn of(bits: u8) -> Self {
+    pub(crate) fn of(bits: u8) -> Self {
         match bits & 3 {
             0 => Self::Absent,
             1 => Self::Zero,
@@ -60,6 +60,11 @@ impl Content {
 
     pub(crate) fn data(sum: u32) -> Self {
         Self { state: State::Data, sum }
+    }
+
+    /// Whether it lies on the drive.
+    pub(crate) fn has_data(self) -> bool {
+        self.state == State::Data
     }
 
     /// Zeros, over a block that had this content.

@@ -1,6 +1,6 @@
 //! Why the engine refuses.
 
-use super::record::CopyKey;
+use super::record::{CopyKey, CutId};
 use std::io;
 use std::sync::Arc;
 use terrane_log::LogError;
@@ -106,6 +106,26 @@ pub enum EngineError {
         what: &'static str,
         /// The bound.
         limit: u64,
+    },
+    /// There is no such cut of the copy, or not any more.
+    #[error("no cut {0} of this copy")]
+    NoCut(CutId),
+    /// There is such a cut already, or it is the one that is not durable yet.
+    #[error("cut {0} exists")]
+    CutExists(CutId),
+    /// The cut could not be kept whole and shows nothing any more. What is stored in the copy is not concerned.
+    #[error("cut {cut} is void: {why}")]
+    CutVoid {
+        /// The cut.
+        cut: CutId,
+        /// What happened to it.
+        why: Arc<str>,
+    },
+    /// A block of a restored copy is still to be fetched.
+    #[error("block {block} is still to be fetched")]
+    Unfetched {
+        /// The first such block.
+        block: u64,
     },
     /// The drive does not answer; nobody knows whether it will.
     #[error("the drive does not answer")]

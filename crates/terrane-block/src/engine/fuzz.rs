@@ -3,8 +3,9 @@
 use super::entry::Entry;
 use super::identity::Identity;
 use super::journal::replay_payloads;
-use super::layout::Header;
-use super::record::Record;
+use super::layout::{Geometry, Header};
+use super::leaf;
+use super::record::{CutId, Record};
 
 /// A pool's identity.
 ///
@@ -37,6 +38,17 @@ pub fn table(bytes: &[u8]) {
             assert_eq!(&decoded.encode(1, block), entry, "one entry has one encoding");
             let _ = decoded.resolve(bytes, 7);
         }
+    }
+}
+
+/// What a group was at a cut.
+///
+/// # Panics
+/// If what was decoded does not encode to the same bytes.
+pub fn leaf(bytes: &[u8]) {
+    let (cut, shape) = (CutId(1), Geometry { group_blocks: 8 });
+    if let Ok(Some(contents)) = leaf::decode(bytes, cut, 2, shape) {
+        assert_eq!(leaf::encode(cut, 2, &contents), bytes, "one group has one encoding");
     }
 }
 

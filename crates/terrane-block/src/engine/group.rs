@@ -16,6 +16,19 @@ pub(crate) struct Group {
     pub(crate) stale: Bits,
     /// It is leaving the log: no more writes.
     pub(crate) retiring: bool,
+    /// Chunks that may have changed since the newest durable cut.
+    pub(crate) changed: u8,
+    /// Those that changed since the cut that is not durable yet, and which one that was.
+    pub(crate) late: (u64, u8),
+}
+
+/// Chunks of a group: what changes are told in.
+pub(crate) const CHUNKS: u64 = 8;
+
+/// The chunks, as bits, that have some of these blocks. Ranges are not empty.
+fn chunks(range: &Range<usize>, shape: Geometry) -> u8 {
+    let chunk = shape.blocks() / CHUNKS as usize;
+    (range.start / chunk..=(range.end - 1) / chunk).fold(0, |bits, at| bits | 1 << at)
 }
 
 impl Group {
@@ -31,6 +44,8 @@ impl Group {
             unsettled: Bits::new(shape.blocks(), crashed),
             stale: Bits::new(shape.blocks(), false),
             retiring: false,
+            changed: if crashed { u8::MAX } else { 0 },
+            late: (0, 0),
         };
         for (index, bytes) in chunks.iter().enumerate().take(shape.blocks()) {
             let entry = Entry::decode(bytes, salt, first + index as u64).unwrap_or(Entry::BROKEN);
@@ -48,6 +63,24 @@ impl Group {
     pub(crate) fn push(&mut self, index: usize, new: Content, flushed: u64) {
         let is_flushed = self.labels[index] <= flushed;
         self.entries[index].push(new, is_flushed);
+    }
+
+    /// Notes what changes. `round`: how many cuts have been taken.
+    pub(crate) fn note_changed(&mut self, range: &Range<usize>, shape: Geometry, round: u64) {
+        let bits = chunks(range, shape);
+        self.changed |= bits;
+        self.late = (round, self.late_since(round) | bits);
+    }
+
+    /// Chunks that changed since this cut was taken, the newest one.
+    pub(crate) fn late_since(&self, round: u64) -> u8 {
+        if self.late.0 == round { self.late.1 } else { 0 }
+    }
+
+    /// The numbers of chunks that are bits of this group.
+    pub(crate) fn numbered(&self, bits: u8) -> impl Iterator<Item = u64> {
+        let first = self.number * CHUNKS;
+        (0..CHUNKS).filter(move |at| bits & (1 << at) != 0).map(move |at| first + at)
     }
 
     /// Whether what lies on the drive for some of the blocks must be looked at before they are changed.

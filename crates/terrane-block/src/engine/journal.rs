@@ -9,6 +9,7 @@
 //! A sync that failed leaves open what is durable: the journal refuses everything from then on, until
 //! [`Journal::reopen`] has read again what is there.
 
+use super::bitmap::Bitmap;
 use super::config::PoolConfig;
 use super::error::EngineError;
 use super::identity::PoolId;
@@ -141,6 +142,11 @@ impl Writer {
     fn commit(&mut self, batch: Vec<(Record, Done)>) {
         let mut waiting = Vec::with_capacity(batch.len());
         for (record, done) in batch {
+            // Somebody still works on a copy that is being deleted.
+            if let Some(key) = record.concerns().filter(|key| !self.knows(*key, &waiting)) {
+                done(Err(EngineError::NoCopy(key)));
+                continue;
+            }
             let payload = record.encode();
             let mut appended = self.append(&record, &payload);
             if let Err(error) = &appended {
@@ -166,6 +172,16 @@ impl Writer {
             // The journal goes on growing, or is poisoned and says so at the next change.
             tracing::warn!(%error, pool = %self.pool, "no snapshot of the journal");
         }
+    }
+
+    /// Whether there is such a copy once these are durable.
+    fn knows(&self, key: CopyKey, waiting: &[(Record, usize, Done)]) -> bool {
+        let last = waiting.iter().rev().find_map(|(record, ..)| match record {
+            Record::Create { key: made, .. } if *made == key => Some(true),
+            Record::Delete { key: gone } if *gone == key => Some(false),
+            _ => None,
+        });
+        last.unwrap_or_else(|| self.table.contains_key(&key))
     }
 
     fn log_config(&self) -> LogConfig {
@@ -248,6 +264,12 @@ impl Writer {
             if self.config.bugs.snapshot_forgets_bitmaps {
                 state.bitmaps.clear();
             }
+            if self.config.bugs.snapshot_forgets_cuts {
+                state.cuts.cuts.clear();
+            }
+            if self.config.bugs.snapshot_forgets_changes {
+                state.cuts.changes.iter_mut().for_each(|(_, changed)| *changed = Bitmap::default());
+            }
             bytes += self.put(&Record::State { key, state })?.1;
         }
         let copies = u32::try_from(self.table.len()).unwrap_or(u32::MAX);
@@ -281,14 +303,22 @@ impl Writer {
 fn apply(table: &mut Table, record: Record) -> bool {
     match record {
         Record::Create { key, state } => table.insert(key, state).is_none(),
-        Record::Change { key, cold, ops } => match table.get_mut(&key) {
+        Record::Change { key, cold, ops, changed } => match table.get_mut(&key) {
             Some(state) => {
+                state.cuts.note_changed(&changed);
                 state.apply(cold, &ops);
                 true
             }
             None => false,
         },
         Record::Delete { key } => table.remove(&key).is_some(),
+        Record::Cut { key, op } => match table.get_mut(&key) {
+            Some(state) => {
+                state.cuts.apply(&op);
+                true
+            }
+            None => false,
+        },
         Record::Begin { .. } | Record::State { .. } | Record::End { .. } => true,
     }
 }

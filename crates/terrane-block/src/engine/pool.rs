@@ -3,12 +3,13 @@
 use super::bugs::Bugs;
 use super::config::{Declared, PoolConfig};
 use super::copy::{Copy, SUFFIX, file_name};
+use super::cut::{self, cut_name};
 use super::error::{EngineError, is_full};
 use super::identity::{self, Identity, PoolId};
 use super::journal::{Journal, Table};
 use super::layout::{BLOCK, Geometry};
 use super::media::Media;
-use super::record::{CopyKey, CopyState, MAX_RECORD, Record};
+use super::record::{CopyKey, CopyState, CutState, MAX_ORIGIN, MAX_RECORD, Origin, Record};
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,10 @@ pub(crate) struct Shared {
     capacity: u64,
     /// Blocks with data.
     used: AtomicU64,
+    /// Blocks that open cuts keep.
+    cut_blocks: AtomicU64,
+    cut_bytes_max: u64,
+    cut_bytes_spare: u64,
 }
 
 impl Shared {
@@ -47,6 +52,31 @@ impl Shared {
     /// Gives room back.
     pub(crate) fn give(&self, blocks: u64) {
         self.used.fetch_sub(blocks, Ordering::AcqRel);
+    }
+
+    /// Takes room for blocks that a cut keeps: only what writes do not need.
+    pub(crate) fn take_for_cut(&self, blocks: u64) -> io::Result<()> {
+        let room = (self.capacity / BLOCK as u64).saturating_sub(self.used.load(Ordering::Acquire));
+        let limit = room.min(self.cut_bytes_max / BLOCK as u64);
+        let add = |kept: u64| kept.checked_add(blocks).filter(|kept| *kept <= limit);
+        let taken = self.cut_blocks.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+        taken.map(drop).map_err(|_| io::ErrorKind::StorageFull.into())
+    }
+
+    /// The room of what is there already.
+    pub(crate) fn take_for_cut_anyway(&self, blocks: u64) {
+        self.cut_blocks.fetch_add(blocks, Ordering::AcqRel);
+    }
+
+    /// Gives room of a cut back.
+    pub(crate) fn give_for_cut(&self, blocks: u64) {
+        self.cut_blocks.fetch_sub(blocks, Ordering::AcqRel);
+    }
+
+    /// Whether the drive has more room than what is left to writes.
+    pub(crate) fn spare_room_for_cut(&self) -> io::Result<()> {
+        let free = self.disk.free_space()?;
+        if free >= self.cut_bytes_spare { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
     }
 
     pub(crate) fn space_or_io(doing: &'static str, error: io::Error) -> EngineError {
@@ -80,6 +110,8 @@ pub struct PoolUsage {
     pub declared: Declared,
     /// Bytes of blocks with data, TRIM taken off.
     pub data_bytes: u64,
+    /// Bytes that cuts of open copies keep because they were overwritten.
+    pub cut_bytes: u64,
     /// Bytes that the host says are free on the drive.
     pub host_free: u64,
     /// Copies in it.
@@ -139,6 +171,9 @@ impl Pool {
             bugs: config.bugs,
             capacity: config.declared.capacity,
             used: AtomicU64::new(used),
+            cut_blocks: AtomicU64::new(0),
+            cut_bytes_max: config.cut_bytes_max,
+            cut_bytes_spare: config.cut_bytes_spare,
         });
         let declared = config.declared;
         Ok((Self { shared, declared, geometry, rng: Mutex::new(rng), copies: Mutex::new(copies) }, report))
@@ -164,6 +199,7 @@ impl Pool {
         Ok(PoolUsage {
             declared: self.declared,
             data_bytes: self.shared.used.load(Ordering::Acquire) * BLOCK as u64,
+            cut_bytes: self.shared.cut_blocks.load(Ordering::Acquire) * BLOCK as u64,
             host_free: self.shared.disk.free_space().map_err(EngineError::io("ask for free space"))?,
             copies: self.copies.lock().len() as u64,
         })
@@ -175,6 +211,34 @@ impl Pool {
     /// [`EngineError::Exists`], [`EngineError::TooLarge`], [`EngineError::NoSpace`], [`EngineError::Io`]: nothing is
     /// left of it. [`EngineError::Journal`]: unless that has no space, the next open tells whether it is there.
     pub fn create_copy(&self, key: CopyKey, blocks: u64, record: Vec<u8>) -> Result<Arc<Copy>, EngineError> {
+        self.create(key, blocks, record, None)
+    }
+
+    /// The same for a copy that is being restored: its blocks are [`super::Kind::Unfetched`] until they are written,
+    /// trimmed or [filled](Copy::fill). `source` says where they come from, to whoever fetches them.
+    ///
+    /// # Errors
+    /// As [`Pool::create_copy`].
+    pub fn create_lazy_copy(
+        &self,
+        key: CopyKey,
+        blocks: u64,
+        record: Vec<u8>,
+        source: Vec<u8>,
+    ) -> Result<Arc<Copy>, EngineError> {
+        if source.len() > MAX_ORIGIN {
+            return Err(EngineError::TooLarge { what: "bytes of a copy's source", limit: MAX_ORIGIN as u64 });
+        }
+        self.create(key, blocks, record, Some(Origin { blocks, source }))
+    }
+
+    fn create(
+        &self,
+        key: CopyKey,
+        blocks: u64,
+        record: Vec<u8>,
+        origin: Option<Origin>,
+    ) -> Result<Arc<Copy>, EngineError> {
         if blocks > Geometry::MAX_BLOCKS {
             return Err(EngineError::TooLarge { what: "blocks of a copy", limit: Geometry::MAX_BLOCKS });
         }
@@ -193,6 +257,7 @@ impl Pool {
             record,
             log: BTreeSet::new(),
             bitmaps: BTreeMap::new(),
+            cuts: CutState { origin, ..CutState::default() },
         };
         // What an attempt that failed has left.
         self.remove_file(key)?;
@@ -256,6 +321,7 @@ impl Pool {
         }
         self.shared.give(slot.data_blocks.load(Ordering::Acquire));
         copies.remove(&key);
+        remove_cuts(&*self.shared.disk, key, &CutState::default())?;
         self.remove_file(key)
     }
 
@@ -332,11 +398,25 @@ impl Slot {
 
 /// Removes files of copies that were never completed, or deleted. Returns how many.
 fn remove_strangers(disk: &dyn Disk, table: &Table) -> Result<u64, EngineError> {
-    let known: BTreeSet<String> = table.keys().map(|key| file_name(*key)).collect();
+    let copies = table.keys().map(|key| file_name(*key));
+    let cuts = table.iter().flat_map(|(key, state)| state.cuts.cuts.keys().map(|cut| cut_name(*key, *cut)));
+    let known: BTreeSet<String> = copies.chain(cuts).collect();
+    remove_where(disk, |name| {
+        (name.ends_with(SUFFIX) || name.ends_with(cut::SUFFIX)) && !known.contains(name)
+    })
+}
+
+/// Removes files of cuts that the copy does not have.
+pub(super) fn remove_cuts(disk: &dyn Disk, key: CopyKey, cuts: &CutState) -> Result<u64, EngineError> {
+    let copy = key.to_string();
+    let known: BTreeSet<String> = cuts.cuts.keys().map(|cut| cut_name(key, *cut)).collect();
+    remove_where(disk, |name| name.ends_with(cut::SUFFIX) && name.starts_with(&copy) && !known.contains(name))
+}
+
+fn remove_where(disk: &dyn Disk, unwanted: impl Fn(&str) -> bool) -> Result<u64, EngineError> {
     let names = disk.list().map_err(EngineError::io("list a pool"))?;
-    let mut strangers = names.iter().filter(|name| name.ends_with(SUFFIX) && !known.contains(*name));
-    strangers.try_fold(0, |removed, name| {
-        disk.remove(name).map_err(EngineError::io("remove a file that no copy has"))?;
+    names.iter().filter(|name| unwanted(name)).try_fold(0, |removed, name| {
+        disk.remove(name).map_err(EngineError::io("remove a file that nobody has"))?;
         Ok(removed + 1)
     })
 }

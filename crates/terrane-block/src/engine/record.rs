@@ -1,6 +1,12 @@
 //! Records of the pool's journal: what is durable of each copy besides its file.
 //!
-//! Every record starts with a version byte and a kind. All integers are little-endian.
+//! Every record starts with a version byte and a kind. All integers are little-endian. The version is the oldest one
+//! that has all that is in the record: 2 if it says something of cuts or restored copies, else 1.
+
+mod cuts;
+
+pub use cuts::{CutId, CutState, Origin};
+pub(crate) use cuts::{CutOp, MAX_CHANGES, MAX_CUTS, MAX_ORIGIN};
 
 use super::bitmap::Bitmap;
 use super::codec::{Reader, Writer};
@@ -11,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Names a copy for ever; chosen by whoever places it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,7 +77,12 @@ pub struct CopyState {
     pub log: BTreeSet<u64>,
     /// Per absent copy the blocks that it may lack.
     pub bitmaps: BTreeMap<u64, Bitmap>,
+    /// Its cuts, what changed between them, and where absent blocks come from.
+    pub cuts: CutState,
 }
+
+/// The part of a change that tells of chunks; those from 1 to 6 are [`Op`]s.
+const CHANGED: u8 = 7;
 
 /// Bytes of the core's record, at most.
 pub(crate) const MAX_RECORD: usize = 64 << 10;
@@ -112,9 +123,12 @@ impl CopyState {
             out.u64(*peer);
             put_runs(out, bitmap.runs(), bitmap.run_count());
         }
+        if !self.cuts.is_empty() {
+            self.cuts.encode(out);
+        }
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, EngineError> {
+    fn decode(reader: &mut Reader<'_>, version: u8) -> Result<Self, EngineError> {
         let salt = reader.u64()?;
         let geometry = Geometry { group_blocks: reader.u32()? }.check()?;
         let (blocks, cold_blocks) = (reader.u64()?, reader.u64()?);
@@ -128,7 +142,8 @@ impl CopyState {
         for _ in 0..reader.count(12)? {
             bitmaps.insert(reader.u64()?, runs(reader)?.into_iter().collect());
         }
-        Ok(Self { salt, geometry, blocks, cold_blocks, record, log, bitmaps })
+        let cuts = if version > 1 { CutState::decode(reader)? } else { CutState::default() };
+        Ok(Self { salt, geometry, blocks, cold_blocks, record, log, bitmaps, cuts })
     }
 }
 
@@ -143,15 +158,17 @@ pub(crate) enum Record {
     End { copies: u32 },
     /// A copy is made.
     Create { key: CopyKey, state: CopyState },
-    /// A copy changes.
-    Change { key: CopyKey, cold: i64, ops: Vec<Op> },
+    /// A copy changes. `changed`: chunks that did since the newest cut, of extents that leave the activity log.
+    Change { key: CopyKey, cold: i64, ops: Vec<Op>, changed: Vec<Range<u64>> },
     /// A copy is gone.
     Delete { key: CopyKey },
+    /// The cuts of a copy change, or what is kept about them.
+    Cut { key: CopyKey, op: CutOp },
 }
 
 impl Record {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::with_version(VERSION);
+        let mut out = Writer::with_version(self.version());
         match self {
             Self::Begin { pool } => {
                 out.u8(1);
@@ -163,37 +180,72 @@ impl Record {
                 out.u32(*copies);
             }
             Self::Create { key, state } => put_state(&mut out, 4, *key, state),
-            Self::Change { key, cold, ops } => {
+            Self::Change { key, cold, ops, changed } => {
                 out.u8(5);
                 out.u128(key.0);
                 out.bytes(&cold.to_le_bytes());
+                if !changed.is_empty() {
+                    out.u8(CHANGED);
+                    put_runs(&mut out, changed.iter().cloned(), changed.len());
+                }
                 ops.iter().for_each(|op| put_op(&mut out, op));
             }
             Self::Delete { key } => {
                 out.u8(6);
                 out.u128(key.0);
             }
+            Self::Cut { key, op } => {
+                out.u8(7);
+                out.u128(key.0);
+                op.encode(&mut out);
+            }
         }
         out.finish()
     }
 
+    /// The copy of which this says something that must be there already.
+    pub(crate) fn concerns(&self) -> Option<CopyKey> {
+        match self {
+            Self::Change { key, .. } | Self::Delete { key } | Self::Cut { key, .. } => Some(*key),
+            Self::Begin { .. } | Self::State { .. } | Self::End { .. } | Self::Create { .. } => None,
+        }
+    }
+
+    fn version(&self) -> u8 {
+        match self {
+            Self::Cut { .. } => 2,
+            Self::Change { changed, .. } if !changed.is_empty() => 2,
+            Self::State { state, .. } | Self::Create { state, .. } if !state.cuts.is_empty() => 2,
+            _ => 1,
+        }
+    }
+
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, EngineError> {
         let mut reader = Reader::new("a journal record", bytes, VERSION)?;
+        let version = bytes.first().copied().unwrap_or_default();
         let kind = reader.u8()?;
         let record = match kind {
             1 => Self::Begin { pool: PoolId(reader.u128()?) },
-            2 => Self::State { key: CopyKey(reader.u128()?), state: CopyState::decode(&mut reader)? },
+            2 => {
+                Self::State { key: CopyKey(reader.u128()?), state: CopyState::decode(&mut reader, version)? }
+            }
             3 => Self::End { copies: reader.u32()? },
-            4 => Self::Create { key: CopyKey(reader.u128()?), state: CopyState::decode(&mut reader)? },
+            4 => {
+                Self::Create { key: CopyKey(reader.u128()?), state: CopyState::decode(&mut reader, version)? }
+            }
             5 => {
                 let (key, cold) = (CopyKey(reader.u128()?), i64::from_le_bytes(reader.array()?));
-                let mut ops = Vec::new();
+                let (mut ops, mut changed) = (Vec::new(), Vec::new());
                 while !reader.is_empty() {
-                    ops.push(op(&mut reader)?);
+                    match reader.u8()? {
+                        CHANGED if version > 1 => changed.extend(runs(&mut reader)?),
+                        kind => ops.push(op(kind, &mut reader)?),
+                    }
                 }
-                Self::Change { key, cold, ops }
+                Self::Change { key, cold, ops, changed }
             }
             6 => Self::Delete { key: CopyKey(reader.u128()?) },
+            7 => Self::Cut { key: CopyKey(reader.u128()?), op: CutOp::decode(&mut reader)? },
             other => return Err(reader.broken(format!("kind {other}"))),
         };
         reader.end()?;
@@ -238,8 +290,8 @@ fn put_op(out: &mut Writer, op: &Op) {
     }
 }
 
-fn op(reader: &mut Reader<'_>) -> Result<Op, EngineError> {
-    Ok(match reader.u8()? {
+fn op(kind: u8, reader: &mut Reader<'_>) -> Result<Op, EngineError> {
+    Ok(match kind {
         1 => {
             let len = reader.count(1)?;
             Op::Record(reader.take(len)?.to_vec())

@@ -61,8 +61,10 @@ impl Copy {
         for (number, _) in &prepared.retiring {
             planned.remove(number);
         }
+        let changed = self.changed_in(&prepared.retiring);
         let copy = self.clone();
-        let record = Record::Change { key: self.key, cold: prepared.cold, ops: prepared.ops.clone() };
+        let record =
+            Record::Change { key: self.key, cold: prepared.cold, ops: prepared.ops.clone(), changed };
         let finish = move |result: Result<(), EngineError>| {
             done(match result {
                 Ok(()) => copy.committed(prepared),

@@ -17,7 +17,7 @@ pub(super) struct Flusher {
 }
 
 impl Copy {
-    /// Makes durable all writes and trims that returned before the call.
+    /// Makes durable all writes and trims that returned before the call, and a cut that was taken before it.
     ///
     /// # Errors
     /// [`EngineError::Failed`]: what was written since the last flush may be lost. Never retried.
@@ -56,7 +56,10 @@ impl Copy {
         // While one runs it may be about to fail.
         let running = self.flusher.lock().running;
         let flags = [&self.dirty, &self.unsettled, &self.stale];
-        !running && self.failed.get().is_none() && flags.iter().all(|flag| !flag.load(Ordering::Acquire))
+        !running
+            && self.cuts.pending().is_none()
+            && self.failed.get().is_none()
+            && flags.iter().all(|flag| !flag.load(Ordering::Acquire))
     }
 
     /// Has the drive begin with what was written to these blocks. A hint.
@@ -71,7 +74,14 @@ impl Copy {
     }
 
     fn flush_once(&self) -> Result<(), EngineError> {
+        let cut = self.cuts.pending();
+        if let Some(cut) = cut.as_ref().filter(|_| self.pool.bugs.cut_sealed_early) {
+            self.seal(cut)?;
+        }
         self.settle_all()?;
+        if self.cuts.any() {
+            self.sync_cuts()?;
+        }
         // What is written and not yet labelled takes the next round's label: late, never early.
         let round = self.round.fetch_add(1, Ordering::AcqRel);
         self.sync()?;
@@ -87,7 +97,7 @@ impl Copy {
             self.sync()?;
         }
         self.flushed.store(round, Ordering::Release);
-        Ok(())
+        cut.map_or(Ok(()), |cut| self.seal(&cut))
     }
 
     /// Makes durable what was written, if anything was.
@@ -115,7 +125,7 @@ impl Copy {
         settled
     }
 
-    fn each_group(
+    pub(super) fn each_group(
         &self,
         mut work: impl FnMut(&mut Group) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {

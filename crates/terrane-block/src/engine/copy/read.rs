@@ -14,6 +14,9 @@ use std::sync::atomic::Ordering;
 pub enum Kind {
     /// Never written nor trimmed: its owner knows whether that means zeros or "fetch it". The buffer has zeros.
     Absent,
+    /// Of a copy that is being restored: neither written, trimmed nor filled yet. What it is whoever made the copy can
+    /// tell, by [`super::super::Origin`]. The buffer has zeros.
+    Unfetched,
     /// Trimmed: zeros.
     Zero,
     /// The bytes in the buffer, verified.
@@ -64,7 +67,7 @@ impl Contents {
 }
 
 /// Puts runs together.
-struct Runs {
+pub(super) struct Runs {
     first: u64,
     /// Blocks so far and their kind, while there is only one.
     blocks: u64,
@@ -73,7 +76,19 @@ struct Runs {
 }
 
 impl Runs {
-    fn push(&mut self, kind: Kind) {
+    pub(super) fn new(first: u64) -> Self {
+        Self { first, blocks: 0, only: None, mixed: Vec::new() }
+    }
+
+    pub(super) fn finish(self) -> Contents {
+        if self.mixed.is_empty() {
+            Contents::All(self.only.unwrap_or(Kind::Absent))
+        } else {
+            Contents::Mixed(self.mixed)
+        }
+    }
+
+    pub(super) fn push(&mut self, kind: Kind) {
         let first = self.first + self.blocks;
         self.blocks += 1;
         if self.mixed.is_empty() {
@@ -134,7 +149,7 @@ impl Copy {
         let blocks = (buf.len() / BLOCK) as u64;
         self.alive()?;
         self.check_range(first, blocks)?;
-        let mut runs = Runs { first, blocks: 0, only: None, mixed: Vec::new() };
+        let mut runs = Runs::new(first);
         let together = how == How::Wait && blocks > CHUNK as u64;
         let mut fetched = if together { self.fetch(first, buf)?.into_iter() } else { Vec::new().into_iter() };
         for piece in self.shape.pieces(first, blocks, CHUNK) {
@@ -145,9 +160,8 @@ impl Copy {
                 Some(wanted) => self.judge(&piece, &wanted, part, &mut kinds),
                 None => self.read_chunk(&piece, part, &mut kinds, how)?,
             }
-            if how == How::Wait && kinds.contains(&Kind::Corrupt) {
-                // A write at the same time may explain it.
-                self.read_chunk_alone(&piece, part, &mut kinds)?;
+            if how == How::Wait {
+                self.doubt(&piece, part, &mut kinds)?;
             }
             let kinds = &kinds[..piece.range.len()];
             let damaged = kinds.iter().filter(|kind| kind.is_damaged()).count();
@@ -156,12 +170,23 @@ impl Copy {
             }
             kinds.iter().for_each(|kind| runs.push(*kind));
         }
-        let mixed = runs.mixed;
-        Ok(if mixed.is_empty() {
-            Contents::All(runs.only.unwrap_or(Kind::Absent))
-        } else {
-            Contents::Mixed(mixed)
-        })
+        Ok(runs.finish())
+    }
+
+    /// Reads a chunk.
+    pub(super) fn read_piece(
+        &self,
+        piece: &Piece,
+        buf: &mut [u8],
+        kinds: &mut [Kind; CHUNK],
+    ) -> Result<(), EngineError> {
+        self.read_chunk(piece, buf, kinds, How::Wait)?;
+        self.doubt(piece, buf, kinds)
+    }
+
+    /// What is corrupt is read again: a write at the same time may explain it.
+    fn doubt(&self, piece: &Piece, buf: &mut [u8], kinds: &mut [Kind; CHUNK]) -> Result<(), EngineError> {
+        if kinds.contains(&Kind::Corrupt) { self.read_chunk_alone(piece, buf, kinds) } else { Ok(()) }
     }
 
     /// Without keeping writers out.
@@ -249,7 +274,7 @@ impl Copy {
         Ok(())
     }
 
-    fn read_file(&self, buf: &mut [u8], offset: u64, how: How) -> io::Result<()> {
+    pub(super) fn read_file(&self, buf: &mut [u8], offset: u64, how: How) -> io::Result<()> {
         match how {
             How::Wait => self.file.read_at(buf, offset),
             How::Cached if self.file.read_cached(buf, offset)? => Ok(()),
@@ -300,6 +325,7 @@ impl Copy {
         let blocks = buf.chunks_exact_mut(BLOCK).zip(piece.block..);
         for ((content, kind), (bytes, block)) in wanted.iter().zip(kinds).zip(blocks) {
             *kind = match content.state {
+                State::Absent if self.is_unfetched(content.state, block) => Kind::Unfetched,
                 State::Absent => Kind::Absent,
                 State::Zero => Kind::Zero,
                 State::Invalid if *content == Content::BROKEN => Kind::Corrupt,
@@ -313,7 +339,7 @@ impl Copy {
         }
     }
 
-    fn fits(&self, sum: u32, bytes: &[u8], block: u64) -> bool {
+    pub(super) fn fits(&self, sum: u32, bytes: &[u8], block: u64) -> bool {
         sum == entry::sum(bytes, self.salt, block) || self.pool.bugs.read_unverified
     }
 

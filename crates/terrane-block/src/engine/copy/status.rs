@@ -6,7 +6,8 @@ use crate::engine::entry::{Content, State};
 use crate::engine::error::EngineError;
 
 impl Copy {
-    /// Runs of blocks from `first` on, each with whether it holds data; what was trimmed or never written does not.
+    /// Runs of blocks from `first` on, each with whether it holds data; what was trimmed or never written does not, what
+    /// is still to be fetched may.
     /// Stops before `blocks` are told if there are more than `runs_max` runs. Looks at tables only.
     ///
     /// # Errors
@@ -23,8 +24,9 @@ impl Copy {
         for piece in self.shape.pieces(first, blocks, CHUNK) {
             let mut wanted = [Content::default(); CHUNK];
             self.wanted(&piece, &mut wanted, How::Wait)?;
-            for content in &wanted[..piece.range.len()] {
-                let data = !matches!(content.state, State::Absent | State::Zero);
+            for (block, content) in (piece.block..).zip(&wanted[..piece.range.len()]) {
+                let is_nothing = matches!(content.state, State::Absent | State::Zero);
+                let data = !is_nothing || self.is_unfetched(content.state, block);
                 let full = runs.len() == runs_max;
                 match runs.last_mut() {
                     Some((len, same)) if *same == data => *len += 1,

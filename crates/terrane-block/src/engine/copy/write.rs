@@ -6,9 +6,19 @@ use crate::engine::entry::{self, Content, State};
 use crate::engine::error::{EngineError, is_full};
 use crate::engine::group::Group;
 use crate::engine::layout::{BLOCK, ENTRY, Piece};
+use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
+
+/// What becomes of blocks.
+#[derive(Clone, Copy)]
+pub(super) enum Change<'a> {
+    Write(&'a [u8]),
+    Zero,
+    /// Those that are absent get this.
+    Fill(&'a [u8]),
+}
 
 impl Copy {
     /// Writes whole blocks from `first` on. When it returns the kernel has them: they survive the process, and after
@@ -18,22 +28,16 @@ impl Copy {
     /// [`EngineError::Misaligned`], [`EngineError::Beyond`], [`EngineError::NotLogged`], [`EngineError::NoSpace`]
     /// (a part from the start may have been written), [`EngineError::Failed`].
     pub fn write(&self, first: u64, bytes: &[u8]) -> Result<(), EngineError> {
-        if bytes.is_empty() || !bytes.len().is_multiple_of(BLOCK) {
-            return Err(EngineError::Misaligned { len: bytes.len() });
-        }
-        self.change(first, (bytes.len() / BLOCK) as u64, Some(bytes), How::Wait).map(drop)
+        self.change_bytes(first, bytes, Change::Write(bytes), How::Wait).map(drop)
     }
 
-    /// The same, if that waits for nothing but the page cache. False: somebody else works on the blocks' extent, or
-    /// the drive must be asked first; a part from the start may have been written, and all of it shall be again.
+    /// The same, if that waits for nothing but the page cache. False: somebody else works on the blocks' extent, the
+    /// drive must be asked first, or a cut must keep what is there; a part from the start may have been written, and all of it shall be again.
     ///
     /// # Errors
     /// As [`Copy::write`].
     pub fn write_cached(&self, first: u64, bytes: &[u8]) -> Result<bool, EngineError> {
-        if bytes.is_empty() || !bytes.len().is_multiple_of(BLOCK) {
-            return Err(EngineError::Misaligned { len: bytes.len() });
-        }
-        self.change(first, (bytes.len() / BLOCK) as u64, Some(bytes), How::Cached)
+        self.change_bytes(first, bytes, Change::Write(bytes), How::Cached)
     }
 
     /// Makes blocks zeros for good and gives their room back once that is flushed.
@@ -41,7 +45,7 @@ impl Copy {
     /// # Errors
     /// As [`Copy::write`].
     pub fn zero(&self, first: u64, blocks: u64) -> Result<(), EngineError> {
-        self.change(first, blocks, None, How::Wait).map(drop)
+        self.change(first, blocks, Change::Zero, How::Wait).map(drop)
     }
 
     /// As [`Copy::write_cached`].
@@ -49,39 +53,91 @@ impl Copy {
     /// # Errors
     /// As [`Copy::write`].
     pub fn zero_cached(&self, first: u64, blocks: u64) -> Result<bool, EngineError> {
-        self.change(first, blocks, None, How::Cached)
+        self.change(first, blocks, Change::Zero, How::Cached)
     }
 
-    fn change(&self, first: u64, blocks: u64, bytes: Option<&[u8]>, how: How) -> Result<bool, EngineError> {
+    pub(super) fn change_bytes(
+        &self,
+        first: u64,
+        bytes: &[u8],
+        change: Change<'_>,
+        how: How,
+    ) -> Result<bool, EngineError> {
+        if bytes.is_empty() || !bytes.len().is_multiple_of(BLOCK) {
+            return Err(EngineError::Misaligned { len: bytes.len() });
+        }
+        self.change(first, (bytes.len() / BLOCK) as u64, change, how)
+    }
+
+    fn change(&self, first: u64, blocks: u64, change: Change<'_>, how: How) -> Result<bool, EngineError> {
         self.alive()?;
         self.check_range(first, blocks)?;
         for piece in self.shape.pieces(first, blocks, CHUNK) {
             let not_logged = EngineError::NotLogged { extent: piece.group };
             let group = self.group(piece.group).ok_or(not_logged.clone())?;
-            let mut group = match how {
-                How::Wait => group.lock(),
-                How::Cached => match group.try_lock() {
-                    Some(group) if !group.must_ask(&piece.range) => group,
-                    _ => return Ok(false),
-                },
-            };
+            let Some(mut group) = self.lock_to_change(&group, &piece, how)? else { return Ok(false) };
             self.alive()?;
             if group.retiring {
                 return Err(not_logged);
             }
             self.settle(&mut group, piece.range.clone(), true)?;
-            match bytes {
-                Some(bytes) => {
-                    let at = piece.skip * BLOCK;
-                    self.write_chunk(&mut group, &piece, &bytes[at..at + piece.range.len() * BLOCK])?;
-                }
-                None => self.zero_chunk(&mut group, &piece)?,
-            }
+            self.change_chunk(&mut group, &piece, change)?;
         }
         Ok(true)
     }
 
-    fn write_chunk(&self, group: &mut Group, piece: &Piece, bytes: &[u8]) -> Result<(), EngineError> {
+    /// Locks a group of which all cuts know what it was. None: it would have to wait.
+    fn lock_to_change<'a>(
+        &self,
+        group: &'a Mutex<Group>,
+        piece: &Piece,
+        how: How,
+    ) -> Result<Option<MutexGuard<'a, Group>>, EngineError> {
+        if how == How::Cached {
+            let locked = group.try_lock().filter(|group| !group.must_ask(&piece.range));
+            let ready = self.cuts.cover(piece.group) && !self.cuts.need(piece.group, &piece.range);
+            return Ok(locked.filter(|_| ready));
+        }
+        loop {
+            if !self.cuts.cover(piece.group) {
+                self.prepare_cuts(group, piece.group)?;
+            }
+            let locked = group.lock();
+            // A cut may have been taken meanwhile.
+            if self.cuts.cover(piece.group) {
+                return Ok(Some(locked));
+            }
+        }
+    }
+
+    fn change_chunk(&self, group: &mut Group, piece: &Piece, change: Change<'_>) -> Result<(), EngineError> {
+        let bugs = &self.pool.bugs;
+        let (late, unkept) = (bugs.cut_copies_late, bugs.cut_ignores_trim && matches!(change, Change::Zero));
+        if self.cuts.any() && !late && !unkept {
+            self.keep(group, &piece.range)?;
+        }
+        let at = piece.skip * BLOCK;
+        let part = at..at + piece.range.len() * BLOCK;
+        if !matches!(change, Change::Fill(_)) {
+            group.note_changed(&piece.range, self.shape, self.cuts.round());
+        }
+        match change {
+            Change::Write(bytes) => self.write_chunk(group, piece, &bytes[part])?,
+            Change::Zero => self.zero_chunk(group, piece)?,
+            Change::Fill(bytes) => self.fill_chunk(group, piece, &bytes[part])?,
+        }
+        if self.cuts.any() && late {
+            self.keep(group, &piece.range)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_chunk(
+        &self,
+        group: &mut Group,
+        piece: &Piece,
+        bytes: &[u8],
+    ) -> Result<(), EngineError> {
         let entries = &group.entries[piece.range.clone()];
         let fresh = entries.iter().filter(|entry| entry.new.state != State::Data).count() as u64;
         self.pool.take(fresh)?;
@@ -108,8 +164,12 @@ impl Copy {
         Ok(())
     }
 
-    fn zero_chunk(&self, group: &mut Group, piece: &Piece) -> Result<(), EngineError> {
-        let is_zero = |index: usize| group.entries[index].new.state == State::Zero;
+    pub(super) fn zero_chunk(&self, group: &mut Group, piece: &Piece) -> Result<(), EngineError> {
+        let keeps = self.pool.bugs.trim_leaves_absent;
+        let is_zero = |index: usize| match group.entries[index].new.state {
+            State::Absent => keeps,
+            state => state == State::Zero,
+        };
         if piece.range.clone().all(is_zero) {
             return Ok(());
         }

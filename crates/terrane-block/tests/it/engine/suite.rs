@@ -1,9 +1,11 @@
 //! What holds whatever the path.
 
 mod copies;
+mod cuts;
 mod journal;
 mod model;
 mod pools;
+mod restoring;
 mod space;
 
 use std::sync::Arc;

@@ -399,6 +399,7 @@ fn config(plan: &Plan, seed: u64) -> PoolConfig {
         drop_journal_early: has("drop-journal-early"),
         snapshot_forgets_bitmaps: has("snapshot-forgets-bitmaps"),
         read_unverified: has("read-unverified"),
+        ..Bugs::default()
     };
     config
 }

@@ -168,7 +168,7 @@ pub(super) fn value(kind: Kind, bytes: &[u8]) -> Option<Value> {
         return None;
     }
     match kind {
-        Kind::Absent => Some(Value::Absent),
+        Kind::Absent | Kind::Unfetched => Some(Value::Absent),
         Kind::Zero => Some(Value::Zero),
         Kind::Data => Some(Value::Data(first)),
         Kind::Invalid => Some(Value::Lost),
