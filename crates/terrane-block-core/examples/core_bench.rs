@@ -96,7 +96,7 @@ impl Bench {
             Effect::Flush(id) => Turn::Copy(at, Event::Flushed(id)),
             Effect::Send(to, message) => Turn::Copy(index(to), Event::Copy(CopyId(at as u64), message)),
             Effect::Tell(_, message) => Turn::Client(ClientEvent::Message(CopyId(at as u64), message)),
-            Effect::Ask(_) | Effect::Fetch => return,
+            Effect::Ask(_) | Effect::Fetch | Effect::HandOver { .. } => return,
         };
         self.turns.push_back(turn);
     }

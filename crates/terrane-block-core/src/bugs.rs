@@ -86,6 +86,16 @@ bugs! {
     retire_later_writes,
     /// Rule 8: a join is committed before the copy has flushed.
     join_before_flush,
+    /// Hand-over: a primary that has relinquished goes on while it believes to hold leases.
+    serve_relinquished,
+    /// Hand-over: a primary that has relinquished takes it back when nobody follows in time.
+    resume_relinquished,
+    /// Hand-over: a primary relinquishes with writes in flight and logs that are not empty.
+    relinquish_undrained,
+    /// Hand-over: a release of an earlier generation or life is believed.
+    believe_old_release,
+    /// Retirement: a copy that is let go while it is out of sync stays known to the generation before.
+    retire_only_now,
     /// Rule 10: what an older session sent is accepted.
     accept_old_session,
     /// Rule 10: a forced detach completes before every in-sync copy has adopted it.

@@ -8,6 +8,7 @@ mod apply;
 mod compare;
 mod durable;
 mod flush;
+mod hand_over;
 mod join;
 mod lease;
 mod mirror;
@@ -19,6 +20,7 @@ mod resync;
 pub use apply::{Apply, Source, Stage};
 pub use durable::{Durable, Update};
 pub use flush::{FlushFor, Flushing};
+pub use hand_over::{HandOver, HandOverStage};
 pub use lease::{Grantor, Leases};
 pub use mirror::{Inbound, WaitingFlush};
 pub use ops::{Kind, OpStage, Operation, Origin, ReadFor};
@@ -27,7 +29,7 @@ pub use requests::{Session, Waiting};
 pub use resync::{Phase, Resync, Sync, Tally};
 
 use crate::bugs::Bugs;
-use crate::ids::{ClientId, Content, CopyId, Digest, Extent, Incarnation, Payload};
+use crate::ids::{ClientId, Content, CopyId, Digest, Extent, Generation, Incarnation, Payload};
 use crate::manager::Request;
 use crate::message::{Message, ToClient, ToPrimary};
 use crate::record::Record;
@@ -96,6 +98,9 @@ pub struct Volatile<P> {
     pub flushes: BTreeMap<u64, FlushFor>,
     /// Who may hold a lease that this copy gave.
     pub granted: BTreeSet<CopyId>,
+    /// As the primary of the adopted generation it has stopped for good, so that this copy follows. (A crash takes it
+    /// away, and with it the life that ruled.)
+    pub relinquished: Option<CopyId>,
     /// The latest lease request.
     pub lease_round: u64,
     /// The number of the next operation.
@@ -123,6 +128,7 @@ impl<P> Default for Volatile<P> {
             reads: BTreeMap::new(),
             flushes: BTreeMap::new(),
             granted: BTreeSet::new(),
+            relinquished: None,
             lease_round: 0,
             next_op: 0,
             pace: None,
@@ -175,6 +181,15 @@ pub enum Event<P> {
     Pace(usize),
     /// Scrubbing found damage.
     Scrubbed(Extent),
+    /// The manager wants the primary of this generation to hand its role over; ends with [`Effect::HandOver`].
+    HandOver {
+        /// In which generation.
+        generation: Generation,
+        /// To whom.
+        to: CopyId,
+    },
+    /// A hand-over takes too long: it is given up, unless the primary has relinquished already.
+    Abandon,
 }
 
 /// What a copy wants done.
@@ -198,6 +213,14 @@ pub enum Effect<P> {
     Ask(Request),
     /// The manager's record is newer than what is known here: hand it in.
     Fetch,
+    /// An order to hand over has ended.
+    HandOver {
+        /// To whom.
+        to: CopyId,
+        /// This copy has relinquished, and will do nothing more in the generation: the record says how it goes on.
+        /// Otherwise it does what it did before.
+        given: bool,
+    },
 }
 
 /// A list of effects, in order.
@@ -232,6 +255,8 @@ pub fn step<P: Payload>(state: &mut State<P>, event: Event<P>) -> Effects<P> {
         Event::FlushWanted => state.want_flush(&mut out),
         Event::Pace(most) => state.volatile.pace = Some(most),
         Event::Scrubbed(extent) => state.scrubbed(extent, &mut out),
+        Event::HandOver { generation, to } => state.hand_over(generation, to, &mut out),
+        Event::Abandon => state.abandon(&mut out),
     }
     state.drain(&mut out);
     out
@@ -271,6 +296,7 @@ impl<P: Payload> State<P> {
                     self.lease_granted(Grantor::Copy(from), round);
                 }
             }
+            Message::Release { stamp } => self.on_release(from, stamp, out),
             Message::Damaged { stamp, extent } => {
                 if self.is_from_member(from, stamp) {
                     self.damaged_at(from, extent);

@@ -60,6 +60,18 @@ pub enum Request {
         /// Names the lease.
         round: u64,
     },
+    /// A primary was told to hand over ([`hand_over`]), has stopped for good in this generation, and nothing differs
+    /// between the copies in sync: the next generation is another one's.
+    Relinquish {
+        /// Who asks.
+        copy: CopyId,
+        /// Its life.
+        incarnation: Incarnation,
+        /// The generation that it does nothing in any more.
+        generation: Generation,
+        /// Who follows.
+        to: CopyId,
+    },
 }
 
 /// Applies a copy's request; `None` changes nothing (out of date, or done already).
@@ -97,8 +109,51 @@ pub fn transact(record: &Record, request: &Request, bugs: Bugs) -> Option<Record
                 settle_bugs(successor(record, now), bugs)
             })
         }
+        Request::Relinquish { copy, incarnation, generation, to } => {
+            let rules = record.now.primary == copy && record.now.is_in_sync(copy, incarnation);
+            let follows = hand_over(record, to) == Some(generation) && rules;
+            follows.then(|| {
+                let now = Membership { primary: to, ..record.now.clone() };
+                settle_bugs(successor(record, now), bugs)
+            })
+        }
         Request::Lease { .. } => None,
     }
+}
+
+/// Whether the primary may be told to hand over to this copy, and in which generation; the order goes to the primary
+/// ([`crate::copy::Event::HandOver`]) and changes nothing by itself. The primary flushes, holds what clients want, stops for good in this
+/// generation, and asks for the next one by [`Request::Relinquish`]. `None`: the copy is not in sync, or rules already, or
+/// the generation is not active.
+#[must_use]
+pub fn hand_over(record: &Record, to: CopyId) -> Option<Generation> {
+    let follows = record.active && record.now.primary != to && record.now.in_sync.contains_key(&to);
+    follows.then_some(record.generation)
+}
+
+/// Lets copies go at generation + 1, in sync or joining or absent; never the primary, so there is always one left. They
+/// may be freed once the record is active and does not know them any more ([`Record::knows`]). A fail-over before that may
+/// bring them back: then they are let go again. `None`: there is nothing to let go, or the generation is not active.
+#[must_use]
+pub fn retire(record: &Record, copies: &BTreeSet<CopyId>, bugs: Bugs) -> Option<Record> {
+    let goes = |copy: &CopyId| copies.contains(copy) && *copy != record.now.primary;
+    let known = record.now.in_sync.keys().chain(record.now.absent.keys());
+    if !record.active || !known.into_iter().any(goes) {
+        return None;
+    }
+    let mut before = record.clone();
+    if !bugs.retire_only_now {
+        // Bitmaps of copies that are not in sync end when a copy adopts the next generation, which may never become
+        // active: going back from it must not believe them.
+        before.now.joining.retain(|copy, _| !goes(copy));
+        before.now.absent.retain(|copy, _| !goes(copy));
+    }
+    let mut now = before.now.clone();
+    now.joining.retain(|copy, _| !goes(copy));
+    now.in_sync.retain(|copy, _| !goes(copy));
+    let mut next = settle_bugs(successor(&before, now), bugs);
+    next.now.absent.retain(|copy, _| !goes(copy));
+    Some(next)
 }
 
 /// The forced detach (or a new attachment): raises the attachment epoch together with the generation. It is complete

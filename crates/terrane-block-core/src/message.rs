@@ -52,6 +52,11 @@ pub enum Message<P> {
         /// The request's.
         round: u64,
     },
+    /// Primary to mirror: I shall never act in this generation again; all leases that I have of you are over.
+    Release {
+        /// In which generation.
+        stamp: Stamp,
+    },
     /// Mirror to primary: these blocks of mine are damaged.
     Damaged {
         /// In which generation.

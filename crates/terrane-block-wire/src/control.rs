@@ -114,6 +114,34 @@ pub struct StripeView {
     pub places: BTreeMap<CopyId, Place>,
     /// Blocks of the stripe.
     pub blocks: u64,
+    /// What its clients are entitled and limited to; `None`: to nothing, by nothing.
+    pub performance: Option<Performance>,
+}
+
+/// What the clients of a stripe get at least and at most, together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Performance {
+    /// A request of more bytes counts as several I/O operations, one for each so many bytes. Not 0.
+    pub op_bytes: u32,
+    /// I/O operations per second, at most; `None`: no limit.
+    pub iops: Option<Allowance>,
+    /// Bytes per second, at most; `None`: no limit.
+    pub bytes: Option<Allowance>,
+    /// I/O operations per second committed, of up to 16 KiB each; 0: none.
+    pub reserved_iops: u64,
+    /// Bytes per second committed; 0: 16 KiB for each I/O operation committed.
+    pub reserved_bytes: u64,
+}
+
+/// A limit: so much per second for ever, and more for as long as there is credit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowance {
+    /// Per second. Not 0.
+    pub rate: u64,
+    /// Per second while there is credit; not less than `rate`, which it is where there is no credit.
+    pub peak: u64,
+    /// What can be saved up by using less than `rate`, and used beyond it. There is this much at the beginning.
+    pub credit: u64,
 }
 
 /// An attachment, as the node manager has to serve it.
@@ -182,6 +210,19 @@ pub enum Command {
         stripe: StripeId,
         /// The copy.
         copy: CopyId,
+    },
+    /// Hand the primary's role over ([`terrane_block_core::manager::hand_over`] says whether, and in which generation).
+    /// Answered when the primary has stopped for good and asked for the next generation
+    /// ([`terrane_block_core::manager::Request::Relinquish`]); the record says how it went on. An error: it serves as before.
+    HandOver {
+        /// The stripe.
+        stripe: StripeId,
+        /// The copy that is the primary.
+        copy: CopyId,
+        /// In this generation.
+        generation: Generation,
+        /// The copy in sync that shall follow it.
+        to: CopyId,
     },
 }
 

@@ -77,6 +77,7 @@ impl<P: Payload> State<P> {
     }
 
     fn adopted(&mut self, out: &mut Effects<P>) {
+        self.end_hand_over(out);
         let generation = self.adopted_generation();
         let (me, life) = (self.settings.id, self.volatile.incarnation);
         let in_sync = self.durable.record.as_ref().is_some_and(|record| record.now.is_in_sync(me, life));

@@ -112,7 +112,8 @@ impl<P: Payload> State<P> {
     pub(super) fn start_flush(&mut self, out: &mut Effects<P>) {
         let wanted =
             |p: &super::Primary<P>| p.flush.is_none() && (p.flush_wanted || !p.flush_queue.is_empty());
-        if !self.volatile.primary.as_ref().is_some_and(wanted) || !self.is_equalised() {
+        let may = self.may_flush() && self.is_equalised();
+        if !may || !self.volatile.primary.as_ref().is_some_and(wanted) {
             return;
         }
         let Some(record) = self.durable.record.clone() else { return };

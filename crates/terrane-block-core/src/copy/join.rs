@@ -9,6 +9,9 @@ use crate::set::BlockSet;
 impl<P: Payload> State<P> {
     /// A joining copy that has all blocks flushes data and metadata. It is part of every write already.
     pub(super) fn start_join_flushes(&mut self, out: &mut Effects<P>) {
+        if self.is_frozen() {
+            return;
+        }
         let Some(record) = &self.durable.record else { return };
         let joining: Vec<CopyId> = record.now.joining.keys().copied().collect();
         for copy in &joining {

@@ -69,7 +69,7 @@ impl<P: Payload> State<P> {
     #[must_use]
     pub fn may_act(&self) -> bool {
         let Some(record) = self.ruling() else { return false };
-        self.volatile.active && self.grants_lapsed() && self.leases_held(record)
+        self.volatile.active && !self.has_stopped() && self.grants_lapsed() && self.leases_held(record)
     }
 
     /// Whether every lease that this copy ever gave has lapsed.
@@ -93,6 +93,9 @@ impl<P: Payload> State<P> {
         let (Some(record), Some(primary)) = (self.ruling(), &self.volatile.primary) else {
             return Vec::new();
         };
+        if self.has_stopped() {
+            return Vec::new();
+        }
         self.grantors(record).filter(|grantor| !primary.leases.holds(*grantor)).collect()
     }
 
@@ -106,7 +109,7 @@ impl<P: Payload> State<P> {
     /// Asks all grantors anew.
     pub(super) fn renew(&mut self, out: &mut Effects<P>) {
         let Some(record) = self.ruling().cloned() else { return };
-        if !self.volatile.active {
+        if !self.volatile.active || self.has_stopped() {
             return;
         }
         let grantors: Vec<_> = self.grantors(&record).collect();
@@ -128,13 +131,25 @@ impl<P: Payload> State<P> {
     }
 
     /// A mirror promises, unless it knows of a newer generation: there it may have to rule itself.
+    /// Nor does a primary need it that has released it.
     pub(super) fn on_lease_request(&mut self, from: CopyId, stamp: Stamp, round: u64, out: &mut Effects<P>) {
-        if !self.accepts(from, stamp, out) || self.volatile.known.is_some() {
+        if !self.accepts(from, stamp, out) || self.volatile.known.is_some() || self.volatile.inbound.released
+        {
             return;
         }
         self.volatile.granted.insert(from);
         let stamp = Stamp { from: stamp.to, to: stamp.from, ..stamp };
         out.push(Effect::Send(from, Message::LeaseGrant { stamp, round }));
+    }
+
+    /// The primary has stopped for good: what was granted to it has lapsed, as if its time were over.
+    pub(super) fn on_release(&mut self, from: CopyId, stamp: Stamp, out: &mut Effects<P>) {
+        if self.accepts(from, stamp, out) {
+            self.volatile.inbound.released = true;
+            self.volatile.granted.remove(&from);
+        } else if self.settings.bugs.believe_old_release {
+            self.volatile.granted.remove(&from);
+        }
     }
 
     pub(super) fn lease_granted(&mut self, grantor: Grantor, round: u64) {

@@ -21,6 +21,8 @@ pub struct Inbound {
     pub flushes: Vec<WaitingFlush>,
     /// The number of the last flush begun, and the log extents that retire if it completes everywhere.
     pub retiring: Option<(u64, BlockSet)>,
+    /// The primary has said that it will not act any more: it gets no more leases.
+    pub released: bool,
 }
 
 /// A flush that waits for the writes before it.

@@ -1,6 +1,7 @@
 //! What a primary remembers, across the generations in which it stays the primary. (Rules 1, 2.)
 
 use super::flush::Flushing;
+use super::hand_over::HandOver;
 use super::lease::Leases;
 use super::{Effect, Effects, Kind, OpStage, Operation, Origin, Phase, Session, State, Sync, Waiting};
 use crate::ids::{AttachmentEpoch, CopyId, Payload};
@@ -34,6 +35,8 @@ pub struct Primary<P> {
     pub flush_queue: Vec<Origin>,
     /// The next one is wanted though nobody waits for it.
     pub flush_wanted: bool,
+    /// The role is being handed over.
+    pub hand_over: Option<HandOver>,
 }
 
 impl<P> Default for Primary<P> {
@@ -50,6 +53,7 @@ impl<P> Default for Primary<P> {
             flush: None,
             flush_queue: Vec::new(),
             flush_wanted: false,
+            hand_over: None,
         }
     }
 }
@@ -210,6 +214,7 @@ impl<P: Payload> State<P> {
         out.push(Effect::Fetch);
         self.volatile.confirmed = false;
         self.ask_activation(out);
+        self.say_relinquished(out);
         for sync in self.volatile.primary.iter_mut().flat_map(|primary| primary.syncs.values_mut()) {
             sync.stuck.clear();
         }
@@ -234,6 +239,7 @@ impl<P: Payload> State<P> {
             self.start_waiting(out);
             self.start_copies(out);
             self.finish_flush(out);
+            self.go_on_handing_over(out);
             self.start_flush(out);
             self.start_join_flushes(out);
         }

@@ -121,6 +121,9 @@ impl<P: Payload> State<P> {
 
     /// Starts, in order, the requests whose blocks are free.
     pub(super) fn start_waiting(&mut self, out: &mut Effects<P>) {
+        if self.is_frozen() {
+            return;
+        }
         let mut index = 0;
         while let Some(waiting) = self.volatile.primary.as_ref().and_then(|p| p.waiting.get(index)) {
             let reads = matches!(waiting.op, Op::Read(_));
@@ -146,7 +149,7 @@ impl<P: Payload> State<P> {
     /// Whether a read of this extent would be started if it came now.
     #[must_use]
     pub fn would_read(&self, extent: &Extent) -> bool {
-        self.may_act() && self.is_free(extent, true, usize::MAX)
+        self.may_act() && !self.is_frozen() && self.is_free(extent, true, usize::MAX)
     }
 
     /// Nothing that overlaps is under way, came earlier, or is suspect.

@@ -159,6 +159,9 @@ impl<P: Payload> State<P> {
 
     /// Starts comparing with those that may differ, and repairs of this copy's own.
     pub(super) fn start_copies(&mut self, out: &mut Effects<P>) {
+        if self.is_frozen() {
+            return;
+        }
         let Some(primary) = &self.volatile.primary else { return };
         let behind = primary.syncs.iter().filter(|(_, sync)| !sync.left.is_empty());
         let targets: Vec<CopyId> = behind.map(|(copy, _)| *copy).collect();

@@ -108,3 +108,55 @@ fn a_forgotten_copy_comes_back_as_one_that_never_was_in_sync() {
     assert_eq!(back.now.joining, BTreeMap::from([(CopyId(2), Incarnation(22))]));
     assert_eq!(forget(&activated(&back), &gone), None, "one that joins is needed");
 }
+
+#[test]
+fn a_role_is_handed_over_by_who_has_it_to_one_in_sync() {
+    let record = three();
+    assert_eq!(hand_over(&record, CopyId(0)), None, "it rules already");
+    assert_eq!(hand_over(&record, CopyId(7)), None, "nobody knows it");
+    assert_eq!(hand_over(&record, CopyId(2)), Some(Generation(1)));
+    let request = |copy: u64, incarnation: u64, generation: u64, to: u64| Request::Relinquish {
+        copy: CopyId(copy),
+        incarnation: Incarnation(incarnation),
+        generation: Generation(generation),
+        to: CopyId(to),
+    };
+    for wrong in [request(1, 11, 1, 2), request(0, 20, 1, 2), request(0, 10, 2, 2), request(0, 10, 1, 7)] {
+        assert_eq!(transact(&record, &wrong, NONE), None, "{wrong:?}");
+    }
+    let next = transact(&record, &request(0, 10, 1, 2), NONE).unwrap();
+    assert_eq!((next.generation, next.now.primary, next.active), (Generation(2), CopyId(2), false));
+    assert_eq!(next.now.in_sync, record.now.in_sync, "all go on, in the lives that they are in");
+    assert_eq!(hand_over(&next, CopyId(1)), None, "not before the generation is active");
+    assert_eq!(transact(&next, &request(0, 10, 1, 2), NONE), None, "once is enough");
+    let back = repair(&next, &alive(&[(0, 10), (1, 11)]), NONE).expect("who should have followed is dead");
+    assert_eq!((back.now.primary, back.now.in_sync.len()), (CopyId(0), 2));
+}
+
+#[test]
+fn what_is_let_go_stays_away_and_the_primary_stays() {
+    let all = alive(&[(0, 10), (1, 11), (2, 12)]);
+    let only = |copies: &[u64]| copies.iter().map(|copy| CopyId(*copy)).collect::<BTreeSet<_>>();
+    assert_eq!(retire(&three(), &only(&[0, 9]), NONE), None, "never the primary");
+    let next = retire(&three(), &only(&[0, 1]), NONE).unwrap();
+    assert_eq!(next.generation, Generation(2));
+    assert_eq!(next.now.in_sync.keys().copied().collect::<BTreeSet<_>>(), only(&[0, 2]));
+    assert!(next.knows(CopyId(1)), "it may still be needed");
+    assert_eq!(retire(&next, &only(&[2]), NONE), None, "not before the generation is active");
+    let next = activated(&next);
+    assert!(!next.knows(CopyId(1)), "now it may be freed");
+    assert_eq!(repair(&next, &all, NONE), None, "nobody asks for it");
+}
+
+#[test]
+fn what_is_let_go_while_it_joins_is_not_known_to_the_generation_before() {
+    let two = activated(&repair(&three(), &alive(&[(0, 10), (1, 11)]), NONE).unwrap());
+    let all = alive(&[(0, 10), (1, 11), (2, 22)]);
+    let joining = activated(&repair(&two, &all, NONE).unwrap());
+    assert!(joining.now.joining.contains_key(&CopyId(2)));
+    let next = retire(&joining, &BTreeSet::from([CopyId(2)]), NONE).unwrap();
+    assert_eq!((next.now.joining.len(), next.now.absent.len(), next.now.in_sync.len()), (0, 0, 2));
+    assert!(!next.knows(CopyId(2)), "going back would believe bitmaps that are gone");
+    let back = repair(&next, &alive(&[(1, 11), (2, 22)]), NONE).unwrap();
+    assert_eq!((back.now.primary, back.now.joining.len()), (CopyId(1), 0));
+}

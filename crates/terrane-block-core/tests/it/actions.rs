@@ -51,6 +51,11 @@ pub(crate) enum Action {
     DeclareLost(usize),
     Forget(usize),
     Admit(usize),
+    /// The primary is told to hand over to this copy.
+    HandOver(usize),
+    /// A hand-over takes too long.
+    Abandon(usize),
+    Retire(usize),
     ForceDetach,
     FenceDone,
 }
@@ -191,6 +196,9 @@ impl World {
         if self.budget.flushes > 0 && idle {
             out.push(Action::FlushWanted(copy));
         }
+        if volatile.relinquished.is_some() || machine.state.hand_over_stage().is_some() {
+            out.push(Action::Abandon(copy));
+        }
         if self.has_lost_packets(copy) {
             out.push(Action::Resend(copy));
         }
@@ -284,6 +292,15 @@ impl World {
             if self.admitted(config, copy).is_some() {
                 out.push(Action::Admit(copy));
             }
+            if self.budget.retires > 0 && self.retired(config, copy).is_some() {
+                out.push(Action::Retire(copy));
+            }
+            if self.budget.hand_overs > 0
+                && manager::hand_over(&self.record, CopyId(copy as u64)).is_some()
+                && self.copies[self.record.now.primary.0 as usize].up
+            {
+                out.push(Action::HandOver(copy));
+            }
         }
         if self.budget.detaches > 0 {
             out.push(Action::ForceDetach);
@@ -296,6 +313,11 @@ impl World {
     /// The record without a copy that is away.
     fn forgotten(&self, copy: usize) -> Option<Record> {
         manager::forget(&self.record, &BTreeSet::from([CopyId(copy as u64)]))
+    }
+
+    /// The record without a copy that is not wanted any more.
+    fn retired(&self, config: &Config, copy: usize) -> Option<Record> {
+        manager::retire(&self.record, &BTreeSet::from([CopyId(copy as u64)]), config.bugs)
     }
 
     /// A copy that was forgotten is there, with all that it had: the record in which it joins.
@@ -357,11 +379,19 @@ impl World {
                 self.copy_event(config, copy, Event::FlushWanted);
             }
             Action::Resend(copy) => self.copy_event(config, copy, Event::Resend),
+            Action::HandOver(copy) => {
+                self.budget.hand_overs -= 1;
+                let (to, primary) = (CopyId(copy as u64), self.record.now.primary.0 as usize);
+                let generation = self.record.generation;
+                self.copy_event(config, primary, Event::HandOver { generation, to });
+            }
+            Action::Abandon(copy) => self.copy_event(config, copy, Event::Abandon),
             Action::Repair
             | Action::Suspect(_)
             | Action::DeclareLost(_)
             | Action::Forget(_)
             | Action::Admit(_)
+            | Action::Retire(_)
             | Action::ForceDetach
             | Action::FenceDone => {
                 self.act_manager(config, action);
@@ -422,6 +452,10 @@ impl World {
                 self.forgotten(copy)
             }
             Action::Admit(copy) => self.admitted(config, copy),
+            Action::Retire(copy) => {
+                self.budget.retires -= 1;
+                self.retired(config, copy)
+            }
             Action::ForceDetach => {
                 self.budget.detaches -= 1;
                 Some(manager::force_detach(&self.record, config.bugs))

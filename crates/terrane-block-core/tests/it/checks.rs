@@ -2,8 +2,8 @@
 
 use crate::configs::Config;
 use crate::world::World;
-use terrane_block_core::copy::State;
-use terrane_block_core::{CopyId, Extent};
+use terrane_block_core::copy::{Grantor, State, Update};
+use terrane_block_core::{BlockSet, CopyId, Extent};
 
 impl World {
     /// A FLUSH was acknowledged: every in-sync copy has on stable media what is not older.
@@ -46,6 +46,43 @@ impl World {
         }
         if let [primary] = acting[..] {
             self.judge_equal(primary);
+        }
+        if config.budget.hand_overs > 0 {
+            self.judge_leases();
+        }
+        let stopped = (0..self.copies.len()).filter(|copy| self.copies[*copy].up);
+        let stopped = stopped.filter(|copy| self.copies[*copy].state.volatile.relinquished.is_some());
+        for copy in stopped.collect::<Vec<_>>() {
+            self.judge_relinquished(copy);
+        }
+    }
+
+    /// Who gave a lease that is held knows of it, or waits as if it did.
+    fn judge_leases(&mut self) {
+        for (holder, grantor) in
+            (0..self.copies.len()).flat_map(|h| (0..self.copies.len()).map(move |g| (h, g)))
+        {
+            let volatile = &self.copies[grantor].state.volatile;
+            let knows = !volatile.settled || volatile.granted.contains(&CopyId(holder as u64));
+            let held = self.holds(holder, Grantor::Copy(CopyId(grantor as u64))).is_some();
+            if held && self.copies[grantor].up && !knows {
+                self.violation =
+                    Some(format!("c{grantor} does not know of the lease that c{holder} has of it"));
+            }
+        }
+    }
+
+    /// Who has relinquished has left nothing to be compared.
+    fn judge_relinquished(&mut self, primary: usize) {
+        let Some(record) = &self.copies[primary].state.durable.record else { return };
+        for (copy, member) in &record.now.in_sync {
+            let state = &self.copies[copy.0 as usize].state;
+            let same = state.volatile.incarnation == member.incarnation
+                && state.adopted_generation() == record.generation;
+            if same && !(log_to_be(state).is_empty() && state.volatile.applies.is_empty()) {
+                self.violation =
+                    Some(format!("c{primary} has relinquished, and the log of {copy:?} is not empty"));
+            }
         }
     }
 
@@ -101,6 +138,19 @@ impl World {
             self.registers.iter_mut().for_each(terrane_block_core::promise::Register::lost);
         }
     }
+}
+
+/// The log once all updates under way are durable.
+fn log_to_be(state: &State<u8>) -> BlockSet {
+    let mut log = state.durable.log.clone();
+    for update in &state.volatile.persisting {
+        match update {
+            Update::Enter(extents) => log.extend(extents),
+            Update::Retire { extents, .. } => log.subtract(extents),
+            Update::Adopt(_) => {}
+        }
+    }
+    log
 }
 
 fn is_busy(state: &State<u8>) -> bool {

@@ -21,6 +21,8 @@ pub(crate) struct Budget {
     pub(crate) duplicates: u8,
     pub(crate) declares: u8,
     pub(crate) forgets: u8,
+    pub(crate) hand_overs: u8,
+    pub(crate) retires: u8,
 }
 
 /// What happens at once, not as an action of its own. Fewer interleavings, deeper search.
@@ -38,6 +40,8 @@ pub(crate) struct Eager {
     pub(crate) links: bool,
     /// Answers of mirrors.
     pub(crate) acks: bool,
+    /// A primary that relinquished releases its leases.
+    pub(crate) releases: bool,
     /// What copies ask of the manager.
     pub(crate) asks: bool,
     /// A forced detach is noticed to be complete.
@@ -64,6 +68,7 @@ impl Eager {
         replies: true,
         links: true,
         acks: true,
+        releases: true,
         asks: true,
         fences: true,
         grants: true,
@@ -79,6 +84,7 @@ impl Eager {
             Packet::Down(_) => self.replies,
             Packet::Ask(_) => self.asks,
             Packet::Copy(Message::Ack { .. }) => self.acks,
+            Packet::Copy(Message::Release { .. }) => self.releases,
             Packet::Copy(_) => self.links,
         }
     }
@@ -110,6 +116,8 @@ const NONE: Budget = Budget {
     duplicates: 0,
     declares: 0,
     forgets: 0,
+    hand_overs: 0,
+    retires: 0,
 };
 const ALL: Eager = Eager::ALL;
 const BUGS: Bugs = Bugs::NONE;
@@ -253,6 +261,32 @@ pub(crate) const CONFIGS: &[Config] = &[
         copies: 3,
         blocks: 1,
         budget: Budget { writes: 1, flushes: 1, powers: 1, crashes: 1, suspicions: 1, forgets: 1, ..NONE },
+        eager: Eager { repairs: true, ..FEW },
+        bugs: BUGS,
+    },
+    // The primary's role is handed over, with everything that may come in between.
+    Config {
+        name: "hand-over",
+        copies: 2,
+        blocks: 1,
+        budget: Budget { writes: 2, reads: 1, hand_overs: 1, crashes: 1, suspicions: 1, lapses: 1, ..NONE },
+        eager: Eager { links: false, releases: false, restarts: true, ..FEW },
+        bugs: BUGS,
+    },
+    Config {
+        name: "hand-over-late",
+        copies: 3,
+        blocks: 1,
+        budget: Budget { writes: 1, reads: 1, hand_overs: 2, suspicions: 1, detaches: 1, ..NONE },
+        eager: Eager { releases: false, asks: false, grants: false, repairs: true, ..FEW },
+        bugs: BUGS,
+    },
+    // Copies that are not wanted any more are let go, in sync or not.
+    Config {
+        name: "retire",
+        copies: 3,
+        blocks: 1,
+        budget: Budget { writes: 2, flushes: 1, crashes: 2, retires: 2, ..NONE },
         eager: Eager { repairs: true, ..FEW },
         bugs: BUGS,
     },
@@ -458,6 +492,30 @@ pub(crate) const AIMED: &[Config] = &[
         blocks: 1,
         budget: Budget { writes: 1, flushes: 1, crashes: 2, powers: 1, ..NONE },
         eager: FEW,
+        bugs: BUGS,
+    },
+    Config {
+        name: "aim-hand-over",
+        copies: 2,
+        blocks: 1,
+        budget: Budget { writes: 1, hand_overs: 1, suspicions: 1, ..NONE },
+        eager: Eager { records: false, links: false, releases: false, ..ALL },
+        bugs: BUGS,
+    },
+    Config {
+        name: "aim-release",
+        copies: 2,
+        blocks: 1,
+        budget: Budget { hand_overs: 1, suspicions: 1, detaches: 1, ..NONE },
+        eager: Eager { releases: false, asks: false, ..ALL },
+        bugs: BUGS,
+    },
+    Config {
+        name: "aim-retire-joining",
+        copies: 3,
+        blocks: 1,
+        budget: Budget { writes: 1, flushes: 1, crashes: 2, retires: 1, ..NONE },
+        eager: Eager { records: false, repairs: false, restarts: false, ..ALL },
         bugs: BUGS,
     },
 ];

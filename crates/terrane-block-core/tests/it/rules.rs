@@ -9,7 +9,7 @@ use std::thread;
 use terrane_block_core::bugs::Bugs;
 
 /// States of each wide search. `TERRANE_SEARCH_STATES` overrides it for searches by hand (`cargo xtask soak volumes`).
-const STATES: usize = 390_000;
+const STATES: usize = 335_000;
 /// States of each aimed search; most have fewer.
 const AIMED_STATES: usize = 30_000;
 /// States of all searches together, at least.
@@ -91,6 +91,10 @@ const FINDS: &[(&str, &str, usize)] = &[
     ("join_before_flush", "aim-join-flush", 60_000),
     ("accept_old_session", "aim-session", 60_000),
     ("detach_early", "aim-detach", 60_000),
+    ("serve_relinquished", "aim-hand-over", 60_000),
+    ("resume_relinquished", "aim-release", 60_000),
+    ("relinquish_undrained", "aim-hand-over", 60_000),
+    ("believe_old_release", "aim-release", 60_000),
 ];
 
 #[test]
@@ -116,6 +120,7 @@ const DEEP: &[(&str, usize)] = &[
     ("flush_before_suspects", 5),
     ("joiner_retires", 5),
     ("retire_later_writes", 6),
+    ("retire_only_now", 5),
 ];
 
 #[test]

@@ -225,6 +225,7 @@ impl World {
                     | Message::Ack { stamp, .. }
                     | Message::LeaseGrant { stamp, .. }
                     | Message::FlushWanted { stamp }
+                    | Message::Release { stamp }
                     | Message::Damaged { stamp, .. } => stamp.generation.0,
                     // Leases come and go in actions of their own.
                     Message::LeaseRequest { .. } | Message::Refused { .. } => return,
@@ -246,6 +247,7 @@ impl World {
                 self.push(Channel { from, to: MANAGER, connection }, Packet::Ask(request));
             }
             Effect::Fetch
+            | Effect::HandOver { .. }
             | Effect::Persist(_)
             | Effect::Write(..)
             | Effect::Read(..)

@@ -55,6 +55,10 @@ pub(super) fn put_copy(message: &Message<Bytes>, out: &mut BytesMut) -> Bytes {
             out.put_u8(6);
             put_stamp(stamp, out);
         }
+        Message::Release { stamp } => {
+            out.put_u8(7);
+            put_stamp(stamp, out);
+        }
     }
     Bytes::new()
 }
@@ -72,6 +76,7 @@ pub(super) fn copy(fields: &mut Fields) -> Decoded<Message<Bytes>> {
         3 => Message::LeaseGrant { stamp, round: fields.u64()? },
         4 => Message::Damaged { stamp, extent: fields.extent()? },
         6 => Message::FlushWanted { stamp },
+        7 => Message::Release { stamp },
         tag => return Err(fields.unknown("message between copies", tag)),
     })
 }

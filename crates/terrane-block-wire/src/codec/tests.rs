@@ -52,6 +52,7 @@ fn copy_messages() -> Vec<CopyMessage<Bytes>> {
         CopyMessage::LeaseGrant { stamp: stamp(), round: 4 },
         CopyMessage::Damaged { stamp: stamp(), extent },
         CopyMessage::FlushWanted { stamp: stamp() },
+        CopyMessage::Release { stamp: stamp() },
         CopyMessage::Refused { generation: Generation(6) },
     ]
 }
@@ -163,6 +164,9 @@ fn bytes_are_pinned() {
     ]);
     let command = Command::DeleteCopy { stripe: STRIPE, copy: CopyId(3) };
     assert_eq!(body(&FromManager::Command { id: 1, command }), [6, 1, 1, 130, 2, 3]);
+    let command =
+        Command::HandOver { stripe: STRIPE, copy: CopyId(3), generation: Generation(4), to: CopyId(5) };
+    assert_eq!(body(&FromManager::Command { id: 1, command }), [6, 1, 3, 130, 2, 3, 4, 5]);
     let request =
         Request::Activate { copy: CopyId(1), incarnation: Incarnation(2), generation: Generation(3) };
     assert_eq!(body(&ToManager::Request { stripe: STRIPE, request }), [4, 130, 2, 0, 1, 2, 3]);

@@ -3,11 +3,13 @@
 //! Packets are late (some by several leases), lost, doubled, overtaken and cut off in one direction; disks forget what was
 //! not flushed, or even what they said was, tear writes of several blocks, fail to flush, are slow and rot; processes die
 //! and are back within a heartbeat, some in an older version, which tells no hashes; clocks run at different rates;
-//! managers change, and the old one does not know yet; copies that are away are forgotten and come back; resync is held
-//! up; and failures come one on top of the other. Checked all the time:
+//! managers change, and the old one does not know yet; copies that are away are forgotten and come back; primaries hand
+//! their role over, and copies are let go, in the middle of all that; resync is held up; and failures come one on top of
+//! the other. Checked all the time:
 //! * every answer against the promise ([`terrane_block_core::promise`]), block by block;
 //! * at most one copy may act, and a generation has one primary;
 //! * after a FLUSH every in-sync copy has nothing older on stable media;
+//! * who hands over leaves nothing to be compared;
 //! * once all is healed, everything asked for is answered, all copies are in sync, and byte-identical.
 
 mod app;
@@ -82,6 +84,13 @@ const COVERAGE: &[&str] = &[
     "block.slow_hashing",
     "block.forgotten",
     "block.admitted",
+    "block.hand_over_ordered",
+    "block.hand_over_abandoned",
+    "block.relinquished",
+    "block.release_sent",
+    "block.handed_over",
+    "block.retired",
+    "block.retired_joining",
     "net.lost",
     "net.duplicated",
     "net.dropped_at_cut",
@@ -113,6 +122,8 @@ impl World for BlockWorld {
             "join_before_flush",
             "accept_old_session",
             "detach_early",
+            "serve_relinquished",
+            "relinquish_undrained",
         ]
     }
 
@@ -125,7 +136,20 @@ impl World for BlockWorld {
     }
 
     fn faults(&self) -> &'static [&'static str] {
-        &["crash", "power", "flush", "rot", "cut", "manager", "detach", "cascade", "forget", "lie"]
+        &[
+            "crash",
+            "power",
+            "flush",
+            "rot",
+            "cut",
+            "manager",
+            "detach",
+            "cascade",
+            "forget",
+            "hand_over",
+            "retire",
+            "lie",
+        ]
     }
 
     fn run(&self, plan: &Plan, context: &mut Context) -> Result<(), Violation> {

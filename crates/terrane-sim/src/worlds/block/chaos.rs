@@ -20,7 +20,10 @@ impl Cluster {
             context.coverage.hit("block.rot_repaired");
             self.rot_pending = false;
         }
-        let weights = [4, 4, 1, 4, 3, 1, 2, 3, 2, if self.cascades { 30 } else { 1 }, 4];
+        // In some histories primaries hand their role over, and copies are let go.
+        let moves = if self.plan.seed.is_multiple_of(3) { 6 } else { 0 };
+        let weights =
+            [4, 4, 1, 4, 3, 1, 2, 3, 2, if self.cascades { 30 } else { 1 }, 4, 2 * moves, moves / 2];
         match self.rng.weighted(&weights) {
             0 if self.plan.allows("crash") => self.one_down(context, false),
             1 if self.plan.allows("power") => self.one_down(context, true),
@@ -33,6 +36,8 @@ impl Cluster {
             8 => self.pace(context),
             9 if self.plan.allows("cascade") => self.cascade(context),
             10 if self.plan.allows("forget") => self.forget(context),
+            11 if self.plan.allows("hand_over") => self.order_hand_over(),
+            12 if self.plan.allows("retire") => self.retire(context),
             _ => {}
         }
     }

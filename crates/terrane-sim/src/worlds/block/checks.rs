@@ -1,8 +1,24 @@
 //! What must hold, besides right answers.
 
 use super::cluster::Cluster;
+use super::disk::Values;
 use crate::runner::{Context, Violation};
+use terrane_block_core::BlockSet;
+use terrane_block_core::copy::{State, Update};
 use terrane_block_core::promise::Register;
+
+/// The log once all updates under way are durable.
+fn log_to_be(state: &State<Values>) -> BlockSet {
+    let mut log = state.durable.log.clone();
+    for update in &state.volatile.persisting {
+        match update {
+            Update::Enter(extents) => log.extend(extents),
+            Update::Retire { extents, .. } => log.subtract(extents),
+            Update::Adopt(_) => {}
+        }
+    }
+    log
+}
 
 impl Cluster {
     /// At most one copy may act, and a generation has one primary in one life.
@@ -20,6 +36,24 @@ impl Cluster {
             let known = *self.rulers.entry(generation).or_insert(ruler);
             if known != ruler {
                 return Err(Violation::new(format!("g{generation} is ruled by {known:?} and by {ruler:?}")));
+            }
+        }
+        let stopped = self.copies.iter().filter(|m| m.up && m.state.volatile.relinquished.is_some());
+        stopped.map(|machine| &machine.state).try_for_each(|state| self.judge_relinquished(state))
+    }
+
+    /// Who has relinquished has left nothing to be compared.
+    fn judge_relinquished(&self, primary: &State<Values>) -> Result<(), Violation> {
+        let Some(record) = &primary.durable.record else { return Ok(()) };
+        for (copy, member) in &record.now.in_sync {
+            let machine = usize::try_from(copy.0).ok().and_then(|at| self.copies.get(at));
+            let Some(state) = machine.map(|machine| &machine.state) else { continue };
+            let same = state.volatile.incarnation == member.incarnation
+                && state.adopted_generation() == record.generation;
+            if same && !(log_to_be(state).is_empty() && state.volatile.applies.is_empty()) {
+                return Err(Violation::new(format!(
+                    "a hand-over leaves {copy:?} with a log that is not empty"
+                )));
             }
         }
         Ok(())

@@ -16,7 +16,7 @@ use terrane_block_core::copy::{Event, Grantor};
 use terrane_block_core::manager::{Alive, Request};
 use terrane_block_core::message::{Message, ToClient, ToPrimary};
 use terrane_block_core::record::Record;
-use terrane_block_core::{ClientId, CopyId, Incarnation, LayoutEpoch};
+use terrane_block_core::{ClientId, CopyId, Generation, Incarnation, LayoutEpoch};
 
 /// Addresses: copies from 0, clients from here, the manager.
 pub(super) const CLIENTS: u32 = 10;
@@ -30,14 +30,48 @@ pub(super) const GRANT: Duration = Duration::from_millis(21);
 /// What happens.
 #[derive(Clone, Debug)]
 pub(super) enum Turn {
-    Packet { from: u32, to: u32, packet: Packet },
-    Disk { copy: usize, life: u64, event: Event<Values> },
-    LeaseEnds { copy: usize, life: u64, grantor: Grantor, round: u64 },
-    GrantEnds { copy: usize, life: u64, holder: CopyId, count: u64 },
-    Settled { copy: usize, life: u64 },
-    Timer { copy: usize, life: u64, what: Timer },
-    Start { copy: usize },
-    Manager { zombie: bool },
+    Packet {
+        from: u32,
+        to: u32,
+        packet: Packet,
+    },
+    Disk {
+        copy: usize,
+        life: u64,
+        event: Event<Values>,
+    },
+    LeaseEnds {
+        copy: usize,
+        life: u64,
+        grantor: Grantor,
+        round: u64,
+    },
+    GrantEnds {
+        copy: usize,
+        life: u64,
+        holder: CopyId,
+        count: u64,
+    },
+    Settled {
+        copy: usize,
+        life: u64,
+    },
+    Timer {
+        copy: usize,
+        life: u64,
+        what: Timer,
+    },
+    Start {
+        copy: usize,
+    },
+    /// A hand-over has taken long enough.
+    Overdue {
+        copy: usize,
+        life: u64,
+    },
+    Manager {
+        zombie: bool,
+    },
     App,
     Client,
     Chaos,
@@ -64,6 +98,11 @@ pub(super) enum Packet {
     Heartbeat(Alive),
     Record(Box<Record>),
     Lease(u64),
+    /// The manager wants the role handed over.
+    HandOver {
+        generation: Generation,
+        to: CopyId,
+    },
 }
 
 /// See the module.
@@ -188,6 +227,11 @@ impl Cluster {
             }
             Turn::Timer { copy, life, what } => self.timer(context, copy, life, what),
             Turn::Start { copy } => self.start(context, copy),
+            Turn::Overdue { copy, life } => {
+                if self.lives(copy, life) {
+                    self.event(context, copy, Event::Abandon);
+                }
+            }
             Turn::Manager { zombie } => self.manage(context, zombie),
             Turn::App => self.app_turn(context)?,
             Turn::Client => self.client_turn(context)?,
@@ -273,6 +317,9 @@ impl Cluster {
             Packet::Record(record) if to >= CLIENTS => self.client_hears(context, to, *record)?,
             Packet::Record(record) => self.event(context, copy_at(to), Event::Record(*record)),
             Packet::Lease(round) => self.event(context, copy_at(to), Event::ManagerLease(round)),
+            Packet::HandOver { generation, to: next } => {
+                self.ordered(context, copy_at(to), generation, next);
+            }
         }
         Ok(())
     }

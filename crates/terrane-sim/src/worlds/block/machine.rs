@@ -210,6 +210,8 @@ impl Cluster {
                 self.send(address(copy), MANAGER, Packet::Ask(request));
             }
             Effect::Fetch => self.send(address(copy), MANAGER, Packet::Fetch),
+            Effect::HandOver { given: true, .. } => context.coverage.hit("block.relinquished"),
+            Effect::HandOver { given: false, .. } => context.coverage.hit("block.hand_over_abandoned"),
         }
     }
 
@@ -250,6 +252,7 @@ impl Cluster {
             Message::Link { body: Body::Retire { .. }, .. } => "block.retire_sent",
             Message::FlushWanted { .. } => "block.mirror_wants_flush",
             Message::Damaged { .. } => "block.mirror_damaged",
+            Message::Release { .. } => "block.release_sent",
             Message::Refused { .. } => "block.refused_sent",
             _ => return,
         };

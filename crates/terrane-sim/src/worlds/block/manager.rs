@@ -5,9 +5,10 @@ use crate::runner::Context;
 use crate::scheduler::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use terrane_block_core::CopyId;
+use terrane_block_core::copy::Event;
 use terrane_block_core::manager::{self, Alive, Request};
 use terrane_block_core::record::Record;
+use terrane_block_core::{CopyId, Generation};
 
 /// Unheard of for so long is dead.
 /// (Sooner than a lease lapses: only the lease itself makes the next primary wait.)
@@ -82,6 +83,36 @@ impl Cluster {
         }
     }
 
+    /// The primary is told to hand its role over to some copy in sync.
+    pub(super) fn order_hand_over(&mut self) {
+        let copies: Vec<CopyId> = self.record.now.in_sync.keys().copied().collect();
+        let to = *self.rng.pick(&copies);
+        if let Some(generation) = manager::hand_over(&self.record, to) {
+            let primary = u32::try_from(self.record.now.primary.0).unwrap_or(u32::MAX);
+            self.send(MANAGER, primary, Packet::HandOver { generation, to });
+        }
+    }
+
+    /// The order arrives; its time begins.
+    pub(super) fn ordered(&mut self, context: &mut Context, copy: usize, generation: Generation, to: CopyId) {
+        context.coverage.hit("block.hand_over_ordered");
+        let (life, patience) = (self.copies[copy].life, Duration::from_millis(self.rng.range(1..30)));
+        self.queue.after(patience, Turn::Overdue { copy, life });
+        self.event(context, copy, Event::HandOver { generation, to });
+    }
+
+    /// A copy is not wanted any more. It is not deleted yet, and will be wanted again, with all that it has by then.
+    pub(super) fn retire(&mut self, context: &mut Context) {
+        let copy = CopyId(self.rng.range(0..self.copies.len() as u64));
+        if let Some(next) = manager::retire(&self.record, &BTreeSet::from([copy]), self.bugs) {
+            let now = &self.record.now;
+            let joining = now.joining.contains_key(&copy);
+            let name = if joining { "block.retired_joining" } else { "block.retired" };
+            context.coverage.hit(name);
+            self.commit(context, next);
+        }
+    }
+
     pub(super) fn asked(&mut self, context: &mut Context, from: u32, request: &Request) {
         if let Request::Lease { copy, generation, round } = request {
             if *generation == self.record.generation && self.record.now.primary == *copy {
@@ -93,6 +124,7 @@ impl Cluster {
         match request {
             Request::CommitJoin { .. } => context.coverage.hit("block.join_committed"),
             Request::Activate { .. } => context.coverage.hit("block.activated"),
+            Request::Relinquish { .. } => context.coverage.hit("block.handed_over"),
             Request::Confirm { .. } | Request::Lease { .. } => {}
         }
         self.commit(context, next);
