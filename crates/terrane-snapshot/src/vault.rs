@@ -77,6 +77,27 @@ impl Vault {
         Ok(plain)
     }
 
+    /// Stores one chunk as a pack of its own: what comes in no order, before it is known where it belongs. Callers
+    /// give every content a name of its own: a capture (of any nonce) and a number that were not used before.
+    ///
+    /// # Errors
+    /// [`SnapshotError::ChunkLength`]; the object store's; the keys'.
+    pub async fn put_chunk(&self, capture: crate::CaptureId, n: u32, bytes: &[u8]) -> Result<ChunkRef> {
+        if bytes.len() != CHUNK_BYTES {
+            return Err(SnapshotError::ChunkLength(bytes.len()));
+        }
+        let key = self.newest_key().await?;
+        let hash = ChunkHash::of(bytes);
+        let context = Context { account: &self.account, kind: Kind::Pack, hash };
+        let sealed = seal(&key, rand::random(), context, bytes);
+        let name = ObjectName { kind: Kind::Pack, capture, n };
+        let mut pack = pack::PackBuilder::new();
+        let entry = pack.add(hash, &sealed);
+        let (bytes, _) = pack.finish(&key, rand::random(), &self.account);
+        self.put(name, bytes.into()).await?;
+        Ok(ChunkRef { pack: name, offset: entry.offset, len: entry.len, hash })
+    }
+
     /// The chunks that a pack says it has: to rebuild the table of known chunks.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ const FLOORS: &[&str] = &[
     "terrane-bench",
     "terrane-testbed",
     "terrane-types",
+    "terrane-adjust",
     "terrane-log",
     "terrane-view",
     "terrane-telemetry",
@@ -32,6 +33,7 @@ const FLOORS: &[&str] = &[
     "terrane-device",
     "terrane-s3",
     "terrane-ec2",
+    "terrane-snapshots",
     "terrane-volumes",
     "terrane-node",
     "terrane-router-model",
@@ -48,6 +50,7 @@ const CORE_IMPORTS: &[(&str, &[&str])] = &[
     ("terrane-keymap", &["terrane-types"]),
     ("terrane-block-core", &["terrane-types"]),
     ("terrane-qos", &[]),
+    ("terrane-adjust", &["terrane-types"]),
     ("terrane-routers-core", &["terrane-types", "terrane-router-model"]),
 ];
 
