@@ -506,6 +506,7 @@ impl World {
                 let flushed = self.edit(copy, |machine| {
                     let (id, mark) = machine.flushes.pop_front()?;
                     machine.disk.flushed(&mark);
+                    machine.flushes.iter_mut().for_each(|(_, other)| other.after(&mark));
                     Some(id)
                 });
                 if let Some(id) = flushed {

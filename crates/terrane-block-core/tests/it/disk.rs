@@ -13,6 +13,19 @@ struct Block {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Disk(Vec<Block>);
 
+/// How many of each block's writes that are not on stable media a flush covers. Not which content: the same may come again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Mark(Vec<usize>);
+
+impl Mark {
+    /// The mark of a flush under way when another one, with mark `done`, is done.
+    pub(crate) fn after(&mut self, done: &Self) {
+        for (covered, done) in self.0.iter_mut().zip(&done.0) {
+            *covered = covered.saturating_sub(*done);
+        }
+    }
+}
+
 pub(crate) fn content(value: u8) -> Content<u8> {
     if value == 0 { Content::Zero } else { Content::Data(value) }
 }
@@ -52,16 +65,16 @@ impl Disk {
     }
 
     /// What a flush that starts now will cover.
-    pub(crate) fn mark(&self) -> Vec<u8> {
-        self.0.iter().map(Block::read).collect()
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(self.0.iter().map(|block| block.cached.len()).collect())
     }
 
-    /// A flush that started with this mark is done.
-    pub(crate) fn flushed(&mut self, mark: &[u8]) {
-        for (block, value) in self.0.iter_mut().zip(mark) {
-            block.stable = *value;
-            let keep = block.cached.iter().rposition(|cached| cached == value);
-            block.cached.drain(..keep.map_or(0, |at| at + 1));
+    /// The flush that started with this mark is done. Other marks count on from there: [`Mark::after`].
+    pub(crate) fn flushed(&mut self, mark: &Mark) {
+        for (block, covered) in self.0.iter_mut().zip(&mark.0) {
+            if let Some(stable) = block.cached.drain(..*covered).next_back() {
+                block.stable = stable;
+            }
         }
     }
 
@@ -86,5 +99,23 @@ impl Disk {
 impl Block {
     fn read(&self) -> u8 {
         self.cached.last().copied().unwrap_or(self.stable)
+    }
+}
+
+#[test]
+fn a_flush_covers_what_was_written_before_it_and_nothing_else() {
+    let (extent, mut disk) = (Extent::block(0), Disk::new(1));
+    let mut marks = Vec::new();
+    marks.push(disk.mark());
+    for value in [1, 0] {
+        disk.write(extent, &content(value));
+        marks.push(disk.mark());
+    }
+    // The content is what it was before the first write again; a flush that began before it makes none of that durable.
+    for (at, stable) in [0, 1, 0].into_iter().enumerate() {
+        let mark = marks[at].clone();
+        disk.flushed(&mark);
+        marks.iter_mut().for_each(|other| other.after(&mark));
+        assert_eq!((disk.stable(0), disk.read(0)), (stable, 0));
     }
 }

@@ -2,7 +2,7 @@
 //! manager's record, and what the application may read.
 
 use crate::configs::{Budget, Config};
-use crate::disk::{Disk, content, value};
+use crate::disk::{Disk, Mark, content, value};
 use crate::visited::fingerprint;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -23,7 +23,7 @@ pub(crate) struct Machine {
     pub(crate) disk: Disk,
     pub(crate) writes: VecDeque<(u64, Extent, Content<u8>)>,
     pub(crate) reads: VecDeque<LocalRead>,
-    pub(crate) flushes: VecDeque<(u64, Vec<u8>)>,
+    pub(crate) flushes: VecDeque<(u64, Mark)>,
     pub(crate) persists: u32,
     /// Earlier lives of which nothing is lost.
     pub(crate) kept: BTreeSet<Incarnation>,
