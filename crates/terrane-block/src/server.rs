@@ -13,15 +13,21 @@
 //! | `watch` | what is due: leases, renewals, sending again, suspicion, progress |
 //! | `connections`, `peers` | who dials here, and whom this server dials |
 //! | `drives` | what drives are asked, how they are, and those that stop answering |
+//! | `admission` | limits of volumes |
+//! | `devices`, `drive_use` | who uses a drive next, and who used it |
 //! | `pacing` | how fast copies catch up |
 //! | `scrub` | looking for damage before somebody needs what is damaged |
 //! | `control` | the manager: hello, heartbeats, records, commands |
+//! | `orders` | the role of a primary, handed over, and how soon the next one begins |
 //! | `clock`, `meta`, `identity`, `metrics`, `config` | the small things |
 
+mod admission;
 mod clock;
 mod config;
 mod connections;
 mod control;
+mod devices;
+mod drive_use;
 mod drives;
 mod effects;
 mod hosted;
@@ -29,6 +35,7 @@ mod identity;
 mod lives;
 mod meta;
 mod metrics;
+mod orders;
 mod pacing;
 mod peers;
 mod reactor;
@@ -38,6 +45,7 @@ mod watch;
 
 pub use crate::engine::media::DataPath;
 pub use config::{BlockServerConfig, OpenMedia, Pace, PoolSpec};
+pub use drive_use::{DriveSecond, DriveUser, DriveUses};
 pub use metrics::BlockMetrics;
 
 use crate::engine::EngineError;

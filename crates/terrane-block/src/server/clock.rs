@@ -21,6 +21,15 @@ impl Boot {
         Self(self.0.saturating_add(time))
     }
 
+    /// As the schedulers count.
+    pub(super) fn nanos(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn from_nanos(nanos: u64) -> Self {
+        Self(Duration::from_nanos(nanos))
+    }
+
     /// Since then; nothing if that is still to come.
     pub(super) fn since(self, then: Self) -> Duration {
         self.0.saturating_sub(then.0)
@@ -44,6 +53,10 @@ pub(super) enum Due {
     Grant(CopyId),
     /// What an earlier life granted.
     Settled,
+    /// What waits for its volume's limits.
+    Admit,
+    /// A look, the so many-th, whether a new primary is answered.
+    Hurry(u32),
 }
 
 /// What is due when, for the copy in this slot in this life.

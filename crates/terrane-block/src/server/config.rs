@@ -1,5 +1,6 @@
 //! What the owner of a block server chooses.
 
+use super::drive_use::DriveUses;
 use super::metrics::BlockMetrics;
 use crate::engine::PoolConfig;
 use crate::engine::media::{DataPath, FsMedia, Media};
@@ -49,6 +50,8 @@ pub struct BlockServerConfig {
     pub credentials: Credentials,
     /// Its pools.
     pub pools: Vec<PoolSpec>,
+    /// Where it is kept who uses its drives.
+    pub drive_uses: DriveUses,
     /// Where its measurements go.
     pub metrics: BlockMetrics,
     /// How hard it works in the background.
@@ -85,6 +88,7 @@ impl BlockServerConfig {
             managers: Vec::new(),
             credentials,
             pools: Vec::new(),
+            drive_uses: DriveUses::default(),
             metrics: BlockMetrics::default(),
             pace: Pace::default(),
             busy_poll: BusyPoll::PATIENCE,

@@ -135,12 +135,10 @@ impl Reactor {
                 if hosted.clients.insert(client, connection).is_none() {
                     hosted.clients.retain(|_, connection| self.clients.contains_key(connection));
                 }
-                if hosted.must_wait(&message) {
-                    hosted.held.push_back((client, message));
+                if self.is_early(slot, client, &message) {
                     return Ok(());
                 }
-                hosted.requests += 1;
-                self.push(slot, Event::Client(client, message));
+                self.client_asks(slot, client, message);
             }
             DataMessage::StatusQuery { stripe, to, id, start, len } => {
                 self.status(connection, (stripe, to), id, Extent { start, len });

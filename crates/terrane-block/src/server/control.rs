@@ -176,6 +176,11 @@ impl Reactor {
             let Some(hosted) = self.copy(slot) else { continue };
             hosted.places.clone_from(&view.places);
             hosted.watched.fetched = None;
+            self.performance(slot, view.performance);
+            if view.record.now.primary == copy {
+                self.hurry(slot, 0);
+            }
+            let Some(hosted) = self.copy(slot) else { continue };
             match hosted.fit(view.blocks, view.record.clone(), now) {
                 Some(record) => self.push(slot, Event::Record(record)),
                 None => {
@@ -193,6 +198,9 @@ impl Reactor {
             }
             Command::DeleteCopy { stripe, copy } => self.delete(stripe, copy, done),
             Command::Scrub { stripe, copy } => self.scrub(stripe, copy, done),
+            Command::HandOver { stripe, copy, generation, to } => {
+                self.order_hand_over(id, (stripe, copy), generation, to);
+            }
         }
     }
 }

@@ -22,6 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A pool of the server.
 pub(super) struct HostedPool {
     pub(super) pool: Arc<Pool>,
+    /// Which of the server's devices it lies on.
+    pub(super) device: usize,
     report: PoolReport,
     /// Why the last write or flush in it failed, if no copy has begun anew since.
     pub(super) trouble: Option<String>,
@@ -79,7 +81,7 @@ impl Drive {
 impl HostedPool {
     pub(super) fn new(pool: Arc<Pool>, report: PoolReport) -> Self {
         let (trouble, found, slow_until, drive) = (None, None, Boot::default(), Drive::default());
-        Self { pool, report, trouble, found, slow_until, drive }
+        Self { pool, device: 0, report, trouble, found, slow_until, drive }
     }
 
     pub(super) fn name(&self) -> terrane_block_wire::control::PoolName {
@@ -126,6 +128,7 @@ impl Reactor {
 
     /// Looks after all drives: from time to time.
     pub(super) fn look_at_drives(&mut self) {
+        self.end_seconds();
         for at in 0..self.pools.len() {
             let (now, bound) = (self.now, self.pace.hang);
             match self.pools[at].drive.suspicion(now, bound) {

@@ -1,6 +1,7 @@
 //! What a replication core wants done.
 
 use super::clock::{Due, grant_of};
+use super::devices::{Class, cost_of, cost_of_write};
 use super::hosted::Change;
 use super::reactor::Reactor;
 use crate::engine::{self, BLOCK, Contents, EngineError, Kind, Pool};
@@ -15,6 +16,7 @@ use terrane_block_core::message::{Body, Message};
 use terrane_block_core::{Content, CopyId, Digest, Extent};
 use terrane_block_wire::control::ToManager;
 use terrane_block_wire::data::DataMessage;
+use terrane_qos::Cost;
 use tokio::task::spawn_local;
 
 /// Blocks that are written or read at once, on the thread that has everything, if the page cache takes them.
@@ -49,9 +51,9 @@ impl Reactor {
             Effect::Write(id, extent, content) => self.write(slot, life, id, extent, content),
             Effect::Read(id, extent) => self.read(slot, life, id, extent),
             Effect::Digest(id, extent) => {
-                self.work_on(
-                    slot,
-                    life,
+                self.work_as(
+                    (slot, life),
+                    (Class::Resync, cost_of(extent)),
                     move |copy| digests(copy, extent),
                     move |reactor, digests| {
                         reactor.push(slot, Event::Digested(id, digests));
@@ -73,6 +75,7 @@ impl Reactor {
             }
             Effect::Ask(request) => self.ask(slot, life, request),
             Effect::Fetch => self.fetch(slot),
+            Effect::HandOver { to, given } => self.handed_over(slot, to, given),
         }
     }
 
@@ -138,8 +141,9 @@ impl Reactor {
         let pool = pool.and_then(|pool| self.pools.get(pool));
         if !inline || pool.is_some_and(|pool| pool.is_slow(self.now)) {
             let streams = !inline && matches!(content, Content::Data(_));
+            let use_of = (self.class_of_write(slot, id), cost_of_write(extent, &content));
             let work = move |copy: &engine::Copy| write(copy, extent, &content);
-            self.work_on(slot, life, work, move |reactor, result| {
+            self.work_as((slot, life), use_of, work, move |reactor, result| {
                 if streams && result.is_ok() {
                     reactor.streamed(slot, extent);
                 }
@@ -179,14 +183,18 @@ impl Reactor {
         let started = Instant::now();
         let result = match write_cached(&running.engine, extent, &content) {
             Ok(false) => {
+                let use_of = (self.class_of_write(slot, id), cost_of_write(extent, &content));
                 let work = move |copy: &engine::Copy| write(copy, extent, &content);
-                self.work_on(slot, life, work, move |reactor, result| reactor.written(slot, id, result));
+                self.work_as((slot, life), use_of, work, move |reactor, result| {
+                    reactor.written(slot, id, result);
+                });
                 return;
             }
             result => result.map(drop),
         };
         let took = started.elapsed();
         self.metrics.write.observe(took.as_secs_f64());
+        self.note_cached(slot, cost_of_write(extent, &content), took);
         if took >= SLOW {
             // Leases are not to wait with it.
             self.pools[pool].slow_until = self.now.after(SLOW_FOR);
@@ -216,7 +224,9 @@ impl Reactor {
             let mut buffer = BytesMut::zeroed(extent.len as usize * BLOCK);
             let found = running.engine.read_cached(extent.start, &mut buffer);
             if let Some(found) = found.transpose() {
-                self.metrics.read.observe(started.elapsed().as_secs_f64());
+                let took = started.elapsed();
+                self.metrics.read.observe(took.as_secs_f64());
+                self.note_cached(slot, cost_of(extent), took);
                 self.read_done(slot, id, extent, found.map(|contents| (contents, buffer)));
                 return;
             }
@@ -225,7 +235,10 @@ impl Reactor {
             let mut buffer = BytesMut::zeroed(extent.len as usize * BLOCK);
             copy.read(extent.start, &mut buffer).map(|contents| (contents, buffer))
         };
-        self.work_on(slot, life, work, move |reactor, found| reactor.read_done(slot, id, extent, found));
+        let use_of = (self.class_of_read(slot, id), cost_of(extent));
+        self.work_as((slot, life), use_of, work, move |reactor, found| {
+            reactor.read_done(slot, id, extent, found);
+        });
     }
 
     fn read_done(
@@ -278,7 +291,8 @@ impl Reactor {
             }
             result
         };
-        self.work_on(slot, life, work, move |reactor, result| match result {
+        let use_of = (Class::Volume, Cost { ops: 1, bytes: 0 });
+        self.work_as((slot, life), use_of, work, move |reactor, result| match result {
             Ok(()) => reactor.push(slot, Event::Flushed(id)),
             Err(error) => reactor.lose(slot, &error),
         });
@@ -308,6 +322,8 @@ impl Reactor {
                 }
                 (0..for_core).for_each(|_| reactor.push(slot, Event::Persisted));
                 reactor.committed(slot);
+                reactor.run();
+                reactor.let_early_in(slot);
             }
             Err(error @ (EngineError::Io { .. } | EngineError::TooLarge { .. })) if for_core == 0 => {
                 reactor.cannot_grow(slot, &error);

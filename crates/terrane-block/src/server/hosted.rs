@@ -1,8 +1,10 @@
 //! One copy on this server: the engine's copy, the replication core's state, and how updates of the one become
 //! changes of the other.
 
+use super::admission::Admission;
 use super::clock::Boot;
 use super::meta::Meta;
+use super::orders::Orders;
 use super::pacing::Pacer;
 use super::streaming::Stream;
 use crate::engine::{self, CopyKey, CopyState, EngineError, Op};
@@ -26,7 +28,7 @@ const RECOPIES_MAX: usize = 8;
 const WAITING_MAX: usize = 4096;
 /// Extents that a FLUSH leaves in the log of a primary: 1.25 GiB. After a crash all of them are read before the first
 /// flush.
-const LOG_HOT: u64 = 320;
+const LOG_HOT: u64 = 1280;
 /// Extents in the log after which a FLUSH is wanted for its sake.
 pub(super) const LOG_WANTS_FLUSH: usize = 4096;
 /// Extents in the log after which clients' writes wait. The engine takes more than that, since mirrors cannot refuse.
@@ -118,9 +120,14 @@ pub(super) struct Hosted {
     pub(super) requests: u64,
     /// A write sent to a mirror whose answer is timed: to whom, its number, when.
     pub(super) sample: Option<(CopyId, u64, Instant)>,
+    /// What the volume's clients may have.
+    pub(super) admission: Admission,
+    /// Who it is to its device's scheduler; set when the copy is taken in.
+    pub(super) client: terrane_qos::ClientId,
     pub(super) pacer: Pacer,
     pub(super) stream: Stream,
     pub(super) watched: Watched,
+    pub(super) orders: Orders,
 }
 
 impl Running {
@@ -151,9 +158,12 @@ impl Hosted {
             log_extents: 0,
             requests: 0,
             sample: None,
+            admission: Admission::default(),
+            client: terrane_qos::ClientId(u32::MAX),
             pacer: Pacer::default(),
             stream: Stream::default(),
             watched: Watched::default(),
+            orders: Orders::default(),
         }
     }
 
@@ -264,6 +274,7 @@ impl Hosted {
         self.grants.clear();
         self.growing = None;
         self.held.clear();
+        self.admission.restart();
         self.sample = None;
         self.log_extents = durable.log.len();
         self.pacer = Pacer::default();

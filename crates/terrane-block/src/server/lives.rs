@@ -264,6 +264,7 @@ impl Reactor {
     fn forget(&mut self, slot: usize) {
         if let Some(hosted) = self.copies[slot].take() {
             self.index.remove(&(hosted.meta.stripe, hosted.meta.copy));
+            self.leave_device(hosted.pool, hosted.client);
         }
         self.unreported.remove(&slot);
         self.metrics.copies.set(self.index.len() as i64);
@@ -328,6 +329,7 @@ impl Reactor {
         let Some(hosted) = self.copies[slot].take() else { return done(self, Ok(())) };
         self.unreported.remove(&slot);
         self.metrics.copies.set(self.index.len() as i64);
+        self.leave_device(hosted.pool, hosted.client);
         let pool = self.pools[hosted.pool].pool.clone();
         let (key, failures) = (hosted.key, self.failures.clone());
         let (pool_at, pool_name, meta) = (hosted.pool, hosted.pool_name, hosted.meta);

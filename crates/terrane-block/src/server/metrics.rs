@@ -1,5 +1,6 @@
 //! What the server measures. One set for all servers of a process, told apart by the label `server`.
 
+use super::devices::Class;
 use crate::engine::media::DataPath;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -7,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use terrane_block_wire::control::PoolName;
+use terrane_qos::Use;
 use terrane_telemetry::Registry;
 
 /// Which server.
@@ -27,6 +29,13 @@ pub(super) struct PoolLabels {
 pub(super) struct PathLabels {
     server: String,
     path: &'static str,
+}
+
+/// Which server, and what its drives are used for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct UseLabels {
+    server: String,
+    class: &'static str,
 }
 
 /// Which server, and which stage of a request.
@@ -52,6 +61,9 @@ pub struct BlockMetrics {
     scrubbed_bytes: Family<ServerLabel, Counter>,
     pools_troubled: Family<PoolLabels, Gauge>,
     data_path: Family<PathLabels, Gauge>,
+    limited: Family<ServerLabel, Counter>,
+    drive_busy: Family<UseLabels, Counter<f64, std::sync::atomic::AtomicU64>>,
+    drive_waited: Family<UseLabels, Counter<f64, std::sync::atomic::AtomicU64>>,
 }
 
 impl Default for BlockMetrics {
@@ -66,6 +78,9 @@ impl Default for BlockMetrics {
             scrubbed_bytes: Family::default(),
             pools_troubled: Family::default(),
             data_path: Family::default(),
+            limited: Family::default(),
+            drive_busy: Family::default(),
+            drive_waited: Family::default(),
         }
     }
 }
@@ -96,6 +111,12 @@ impl BlockMetrics {
         registry.register("pool_troubled", help, metrics.pools_troubled.clone());
         let help = "1 for the way in which the server's drives are used: io_uring or portable";
         registry.register("data_path", help, metrics.data_path.clone());
+        let help = "Requests of clients that waited for the limits of their volume";
+        registry.register("limited_requests", help, metrics.limited.clone());
+        let help = "Time that drives had requests, summed over requests, by what they were for: volume, resync, snapshot, scrub";
+        registry.register("drive_busy_seconds", help, metrics.drive_busy.clone());
+        let help = "Time that requests waited until their drive was to have them, summed over requests";
+        registry.register("drive_waited_seconds", help, metrics.drive_waited.clone());
         metrics
     }
 
@@ -111,6 +132,7 @@ impl BlockMetrics {
         };
         let label = ServerLabel { server: server.to_owned() };
         let pools = (server.to_owned(), self.pools_troubled.clone());
+        let used = (server.to_owned(), self.drive_busy.clone(), self.drive_waited.clone());
         ServerMetrics {
             read: stage("read"),
             write: stage("write"),
@@ -123,7 +145,9 @@ impl BlockMetrics {
             failed_lives: self.failed_lives.get_or_create_owned(&label),
             copies: self.copies.get_or_create_owned(&label),
             scrubbed_bytes: self.scrubbed_bytes.get_or_create_owned(&label),
+            limited: self.limited.get_or_create_owned(&label),
             pools,
+            used,
         }
     }
 }
@@ -142,10 +166,28 @@ pub(super) struct ServerMetrics {
     pub(super) failed_lives: Counter,
     pub(super) copies: Gauge,
     pub(super) scrubbed_bytes: Counter,
+    pub(super) limited: Counter,
     pools: (String, Family<PoolLabels, Gauge>),
+    used: (String, SecondsOf, SecondsOf),
 }
 
+type SecondsOf = Family<UseLabels, Counter<f64, std::sync::atomic::AtomicU64>>;
+
 impl ServerMetrics {
+    /// A drive was used so much.
+    pub(super) fn drive_used(&self, class: Class, used: &Use) {
+        let (server, busy, waited) = &self.used;
+        let class = match class {
+            Class::Volume => "volume",
+            Class::Resync => "resync",
+            Class::Snapshot => "snapshot",
+            Class::Scrub => "scrub",
+        };
+        let labels = UseLabels { server: server.clone(), class };
+        busy.get_or_create(&labels).inc_by(used.busy as f64 / 1e9);
+        waited.get_or_create(&labels).inc_by(used.waited as f64 / 1e9);
+    }
+
     /// How a pool is.
     pub(super) fn pool_troubled(&self, pool: PoolName, troubled: bool) {
         let (server, pools) = &self.pools;

@@ -2,6 +2,8 @@
 
 use super::clock::{Boot, Deadlines, Due, LEASE_MAX};
 use super::config::{BlockServerConfig, Pace};
+use super::devices::{self, HostedDevice};
+use super::drive_use::ServerUses;
 use super::drives::HostedPool;
 use super::effects::Deferred;
 use super::hosted::Hosted;
@@ -35,6 +37,9 @@ pub(super) struct Reactor {
     pub(super) busy: BusyPoll,
     pub(super) metrics: ServerMetrics,
     pub(super) pools: Vec<HostedPool>,
+    /// The devices that the pools lie on.
+    pub(super) devices: Vec<HostedDevice>,
+    pub(super) drive_use: ServerUses,
     /// Copies, and room where there were some.
     pub(super) copies: Vec<Option<Hosted>>,
     pub(super) index: HashMap<(StripeId, CopyId), usize>,
@@ -77,10 +82,11 @@ pub(super) async fn start(config: BlockServerConfig) -> Result<(ServerId, Socket
     let failures = Failures::open(&config.dir).map_err(ServerError::io("make a directory"))?;
     let opening = (config.clone(), boot.clone(), failures.clone());
     let opened = spawn_blocking(move || lives::open_pools(&opening.0, me, &opening.1, &opening.2)).await;
-    let (pools, copies) =
+    let (mut pools, copies) =
         opened.map_err(|error| ServerError::io("open pools")(std::io::Error::other(error)))??;
     let timer = Rc::new(Notify::new());
     let pace = config.pace;
+    let devices = devices::group(&mut pools, &pace);
     let handle = Handle(Rc::new_cyclic(|handle| {
         RefCell::new(Reactor {
             me,
@@ -91,6 +97,8 @@ pub(super) async fn start(config: BlockServerConfig) -> Result<(ServerId, Socket
             busy: BusyPoll::new(config.busy_poll),
             metrics: config.metrics.of(&config.name),
             pools,
+            devices,
+            drive_use: config.drive_uses.of(&config.name),
             copies: Vec::new(),
             index: HashMap::new(),
             peers: Peers::default(),
@@ -128,7 +136,7 @@ pub(super) async fn start(config: BlockServerConfig) -> Result<(ServerId, Socket
 async fn run_timer(handle: Handle, timer: Rc<Notify>) {
     loop {
         let wait = handle.enter(|reactor| {
-            reactor.armed = reactor.deadlines.next();
+            reactor.armed = reactor.next_due();
             reactor.armed.map(|at| at.since(reactor.now))
         });
         match wait {
@@ -182,7 +190,8 @@ impl Reactor {
     }
 
     /// Takes a copy in.
-    pub(super) fn host(&mut self, hosted: Hosted) -> usize {
+    pub(super) fn host(&mut self, mut hosted: Hosted) -> usize {
+        hosted.client = self.join_device(hosted.pool, hosted.admission.share());
         let key = (hosted.meta.stripe, hosted.meta.copy);
         let slot = self.copies.iter().position(Option::is_none).unwrap_or(self.copies.len());
         if slot == self.copies.len() {
@@ -220,6 +229,7 @@ impl Reactor {
     }
 
     fn handle_due(&mut self) {
+        self.wake_devices();
         while let Some((at, slot, life, due)) = self.deadlines.pop(self.now) {
             let Some(hosted) = self.alive(slot, life) else { continue };
             let event = match due {
@@ -227,9 +237,22 @@ impl Reactor {
                 Due::Grant(holder) if hosted.grants.get(&holder) == Some(&at) => Event::GrantLapsed(holder),
                 Due::Grant(_) => continue,
                 Due::Settled => Event::Settled,
+                Due::Admit => {
+                    self.admit(slot);
+                    continue;
+                }
+                Due::Hurry(count) => {
+                    self.look_whether_answered(slot, count);
+                    continue;
+                }
             };
             self.push(slot, event);
         }
+    }
+
+    /// When something is due next.
+    fn next_due(&self) -> Option<Boot> {
+        self.devices.iter().filter_map(|device| device.wake).chain(self.deadlines.next()).min()
     }
 
     /// Handles all events, and those that come of them.
@@ -255,7 +278,7 @@ impl Reactor {
             let message = ToManager::Copies(copies.collect());
             self.tell_manager(&message);
         }
-        let next = self.deadlines.next();
+        let next = self.next_due();
         if next.is_some_and(|next| self.armed.is_none_or(|armed| next < armed)) {
             self.timer.notify_one();
         }

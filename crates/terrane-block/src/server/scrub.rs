@@ -2,6 +2,7 @@
 //! all the time at a slow pace, and as fast as it goes when an operator asks. What is found is repaired by the
 //! primary.
 
+use super::devices::{Class, cost_of};
 use super::reactor::{Handle, Reactor};
 use crate::engine::{BLOCK, Run};
 use std::time::Duration;
@@ -47,9 +48,10 @@ async fn look(handle: &Handle, slot: usize, extent: u64) -> Option<u64> {
             return None;
         }
         let bytes = engine.extent_blocks() * BLOCK as u64;
-        reactor.work_on(
-            slot,
-            life,
+        let cost = cost_of(Extent { start: 0, len: engine.extent_blocks() });
+        reactor.work_as(
+            (slot, life),
+            (Class::Scrub, cost),
             move |copy| copy.verify(extent),
             move |reactor, found| {
                 match found {

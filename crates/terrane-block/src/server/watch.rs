@@ -67,6 +67,7 @@ impl Reactor {
             events.push(Event::FlushWanted);
         }
         self.suspect_silent(slot);
+        self.look_at_orders(slot);
         if rules && tick.is_multiple_of(PROGRESS_TICKS) {
             self.tell_progress(slot);
         }
@@ -171,5 +172,6 @@ fn asks(running: &Running) -> bool {
     let fenced = state.durable.record.as_ref().is_some_and(|record| record.fencing);
     let syncs = state.volatile.primary.iter().flat_map(|primary| primary.syncs.values());
     let waits = syncs.filter(|sync| sync.phase == Phase::Ready || !sync.stuck.is_empty()).count() > 0;
-    fenced || waits || state.rules() && !state.volatile.active || state.durable.record.is_none()
+    let stopped = state.volatile.relinquished.is_some();
+    fenced || waits || stopped || state.rules() && !state.volatile.active || state.durable.record.is_none()
 }

@@ -5,6 +5,8 @@ mod drives;
 mod faults;
 mod fencing;
 mod growing;
+mod handing_over;
+mod limits;
 mod manager;
 mod user;
 

@@ -210,7 +210,7 @@ impl Inner {
     fn view(&self, stripe: &Stripe) -> StripeView {
         let place = |server: &Server| Place { server: server.id, address: server.address.clone() };
         let places = (0..).map(CopyId).zip(self.servers.iter().map(place)).collect::<BTreeMap<_, _>>();
-        StripeView { stripe: stripe.id, record: stripe.record.clone(), places, blocks: 0 }
+        StripeView { stripe: stripe.id, record: stripe.record.clone(), places, blocks: 0, performance: None }
     }
 
     fn tell(&self, message: &FromManager) {

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use terrane_block::engine::{self, media::FsMedia};
-use terrane_block::server::{BlockMetrics, BlockServer, BlockServerConfig, OpenMedia, Pace, PoolSpec};
+use terrane_block::server::{
+    BlockMetrics, BlockServer, BlockServerConfig, DriveUses, OpenMedia, Pace, PoolSpec,
+};
 use terrane_block_core::record::Record;
 use terrane_block_core::{CopyId, Incarnation};
 use terrane_block_wire::ClusterKey;
@@ -40,6 +42,7 @@ pub(super) struct Cluster {
     credentials: Credentials,
     settings: Settings,
     metrics: (Metrics, BlockMetrics),
+    pub(super) uses: DriveUses,
     servers: BTreeMap<CopyId, (ServerId, Option<BlockServer>)>,
     blocks: u64,
 }
@@ -56,7 +59,8 @@ impl Cluster {
         let block = metrics.with(BlockMetrics::register);
         let dir = tempfile::tempdir().unwrap();
         let (servers, metrics) = (BTreeMap::new(), (metrics, block));
-        let mut cluster = Self { manager, dir, credentials, settings, metrics, servers, blocks };
+        let uses = DriveUses::default();
+        let mut cluster = Self { manager, dir, credentials, settings, metrics, uses, servers, blocks };
         for copy in copies {
             let server = cluster.launch(*copy).await;
             cluster.servers.insert(*copy, (server.id(), Some(server)));
@@ -86,6 +90,7 @@ impl Cluster {
             managers: vec![self.manager.address.clone()],
             pools: vec![pool],
             metrics: self.metrics.1.clone(),
+            drive_uses: self.uses.clone(),
             pace: Pace {
                 scrub: 0,
                 retry: Duration::from_millis(20),

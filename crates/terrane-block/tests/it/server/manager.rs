@@ -8,7 +8,8 @@ use terrane_block_core::manager::{self, Alive, Request};
 use terrane_block_core::record::Record;
 use terrane_block_core::{CopyId, Generation};
 use terrane_block_wire::control::{
-    Command, CopyReport, FromManager, Place, PoolReport, ServerId, StripeId, StripeView, ToManager,
+    Command, CopyReport, FromManager, Performance, Place, PoolReport, ServerId, StripeId, StripeView,
+    ToManager,
 };
 use terrane_block_wire::handshake::Protocol;
 use terrane_block_wire::transport::{Connection, Credentials, Listener, Sender};
@@ -31,6 +32,7 @@ struct Inner {
     places: BTreeMap<CopyId, Place>,
     record: Option<Record>,
     blocks: u64,
+    performance: Option<Performance>,
     connections: u64,
     commands: BTreeMap<u64, oneshot::Sender<Result<(), String>>>,
     /// Managers' leases are not given.
@@ -197,6 +199,12 @@ impl Manager {
         self.broadcast();
     }
 
+    /// Limits the stripe's clients.
+    pub(super) fn limit(&self, performance: Option<Performance>) {
+        self.inner.lock().performance = performance;
+        self.broadcast();
+    }
+
     /// Gives no leases of its own any more.
     pub(super) fn silence(&self) {
         self.inner.lock().silent = true;
@@ -247,7 +255,13 @@ impl Inner {
 
     fn view(&self) -> Option<StripeView> {
         let record = self.record.clone()?;
-        Some(StripeView { stripe: STRIPE, record, places: self.places.clone(), blocks: self.blocks })
+        Some(StripeView {
+            stripe: STRIPE,
+            record,
+            places: self.places.clone(),
+            blocks: self.blocks,
+            performance: self.performance,
+        })
     }
 }
 
