@@ -2,9 +2,13 @@
 //! command line, with their OpenAPI schemas.
 
 mod calls;
+mod changes;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use crate::service::modify::MIRRORS;
+pub use changes::{Change, ModificationDetail, TraitsDetail, WorkflowDetail, WorkflowOrder, WorkflowStep};
 
 /// A volume with its copies and attachments: `terrane volume show --output json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

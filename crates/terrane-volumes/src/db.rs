@@ -116,9 +116,9 @@ async fn move_promises(tx: &Tx, before: Option<&StripeRow>, after: Option<&Strip
     let mut moves: BTreeMap<PlaceRow, (Demand, Demand)> = BTreeMap::new();
     for (row, is_new) in [(before, false), (after, true)] {
         let Some(row) = row else { continue };
-        for place in row.places.values() {
-            let (old, new) = moves.entry(*place).or_default();
-            if is_new { new.add(row.demand) } else { old.add(row.demand) }
+        for (place, demand) in row.demands() {
+            let (old, new) = moves.entry(place).or_default();
+            if is_new { new.add(demand) } else { old.add(demand) }
         }
     }
     for (place, (old, new)) in moves.into_iter().filter(|(_, (old, new))| old != new) {

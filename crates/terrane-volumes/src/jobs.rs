@@ -15,7 +15,7 @@ use terrane_types::{AccountId, InstanceId, Zone};
 
 use crate::db::{self, Changes, VolumeKey};
 use crate::placement::Want;
-use crate::rows::{DELETIONS, Demand, PlaceRow, SERVERS, StripeRow, VOLUMES, hex};
+use crate::rows::{DELETIONS, PlaceRow, SERVERS, StripeRow, VOLUMES, hex};
 use crate::stripe::{Facts, advance};
 
 /// A transaction that the manager in office wants. All are idempotent.
@@ -43,8 +43,6 @@ pub(crate) enum Job {
     Progress { volume: VolumeKey, epoch: AttachmentEpoch, progress: AttachmentProgress },
     /// Notes what is complete of a volume: its creation, a forced detach.
     Settle { volume: VolumeKey },
-    /// All copies that take part have the size to which a volume grows, or one of them cannot have it.
-    Grown { volume: VolumeKey, size_gib: u32, result: Result<(), String> },
     /// A volume could not be made.
     Fail { volume: VolumeKey, reason: String },
     /// A copy is deleted.
@@ -105,9 +103,6 @@ impl Job {
                 volumes::progress(tx, &mut changed, volume, *epoch, progress).await?;
             }
             Self::Settle { volume } => volumes::settle(tx, &mut changed, volume).await?,
-            Self::Grown { volume, size_gib, result } => {
-                volumes::grown(tx, &mut changed, volume, (*size_gib, result), now).await?;
-            }
             Self::Fail { volume, reason } => volumes::fail(tx, &mut changed, volume, reason).await?,
             Self::Deleted { server, stripe, copy } => {
                 DELETIONS.delete(tx, &(hex(server.0), hex(stripe.0), copy.0)).await?;
@@ -161,7 +156,7 @@ async fn place(
     let want = Want {
         zone: row.zone.clone(),
         media: row.media,
-        demand: row.demand,
+        demand: row.demand_of_new(),
         copies: 1,
         without: taken.chain(without.iter().copied()).collect(),
         strict: false,
@@ -192,13 +187,6 @@ async fn load(tx: &Tx, changed: &mut Changes, key: &VolumeKey) -> Result<()> {
 }
 
 impl StripeRow {
-    /// The row with another size, and what its copies take then.
-    pub(crate) fn resized(&self, blocks: u64, demand: Demand) -> Self {
-        let mut row = Self { demand, version: self.version + 1, ..self.clone() };
-        row.identity.blocks = blocks;
-        row
-    }
-
     /// Adds a place for a copy that is to be made.
     pub(crate) fn add_place(&mut self, place: PlaceRow) {
         self.places.insert(self.next_copy, place);

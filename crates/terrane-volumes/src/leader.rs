@@ -8,6 +8,7 @@ mod commands;
 mod growth;
 mod nodes;
 mod servers;
+mod sight;
 mod stripes;
 mod told;
 mod watch;
@@ -24,8 +25,11 @@ use crate::db::{Changes, VolumeKey};
 use crate::jobs::Job;
 use crate::liveness::{Liveness, Millis, millis};
 use crate::metrics::Counts;
+use crate::performance::performance;
 use crate::rows::{LifeRow, ServerRow, StripeRow, VolumeRow};
 
+pub(crate) use growth::Size;
+pub(crate) use sight::Sight;
 pub(crate) use told::Told;
 
 /// A connection.
@@ -155,6 +159,8 @@ pub(crate) struct Stripe {
     place_after: Millis,
     /// Its primary was lost then, and no other one is active yet.
     primary_lost: Option<Millis>,
+    /// Since when its primary shall hand over to another copy.
+    handing: Option<Millis>,
     /// An operator declared what is in sync lost: nobody gets the manager's lease meanwhile.
     declaring: Option<String>,
 }
@@ -379,6 +385,9 @@ impl Leader {
         let attachments = before.iter().flat_map(|row| &row.attachments).chain(&row.attachments);
         let instances: BTreeSet<&InstanceId> = attachments.map(|attachment| &attachment.instance).collect();
         self.push_orders(instances.into_iter());
+        if before.is_some_and(|before| performance(&before.settings) != performance(&row.settings)) {
+            row.stripes.iter().for_each(|stripe| self.push_view(*stripe));
+        }
     }
 
     fn tick(&mut self, now: Millis) {
@@ -426,7 +435,6 @@ impl Leader {
     fn settle_volume(&mut self, key: VolumeKey) {
         let Some(volume) = self.volumes.get(&key) else { return };
         let waits = volume.life == LifeRow::Creating
-            || volume.grows_to().is_some()
             || volume
                 .attachments
                 .iter()
@@ -437,14 +445,10 @@ impl Leader {
         let rows: Option<Vec<StripeRow>> =
             volume.stripes.iter().map(|id| Some(self.stripes.get(id)?.row.clone())).collect();
         let ready = rows.is_some_and(|rows| crate::jobs::settled(volume, &rows).is_some());
-        let job = if ready { Some(Job::Settle { volume: key.clone() }) } else { self.grown(&key, volume) };
-        match job {
-            Some(job) => {
-                self.run(job, Purpose::Settle(key));
-            }
-            None => {
-                self.unsettled.insert(key);
-            }
+        if ready {
+            self.run(Job::Settle { volume: key.clone() }, Purpose::Settle(key));
+        } else {
+            self.unsettled.insert(key);
         }
     }
 
@@ -477,4 +481,4 @@ impl Leader {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use terrane_block_wire::handshake::Protocol;
 use terrane_block_wire::transport::Listener;
 use terrane_ec2::service::ServiceError;
+use terrane_workflow::Workflows;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,7 @@ impl Manager {
             health: config.health.component("volumes"),
             config: config.clone(),
             queries: asked,
+            asking: queries.clone(),
             stop: stop.clone(),
         };
         let task = Mutex::new(Some(tokio::spawn(driver.run(listener))));
@@ -90,6 +92,11 @@ impl Manager {
         {
             tracing::error!(%error, "the manager broke off");
         }
+    }
+
+    /// The workflows of its store.
+    pub(crate) fn workflows(&self) -> Workflows {
+        Workflows::new(self.inner.config.store.clone())
     }
 
     pub(crate) fn config(&self) -> &ManagerConfig {

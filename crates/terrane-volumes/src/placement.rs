@@ -4,12 +4,16 @@
 //! ones in another zone, with the reason. Bytes are thin: a pool promises `overcommit` times what it has.
 //! Reservations of IOPS and throughput are real: all pools of a device together never promise more than it has.
 
+mod replan;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use terrane_block_wire::control::{Media, PoolName, ServerId};
 use terrane_types::Zone;
 
 use crate::rows::{Demand, PlaceRow, PoolRow, ServerRow};
+
+pub(crate) use replan::{Aim, Replan};
 
 /// A pool fuller than this (percent of its capacity) takes no new copies, however much may still be promised.
 const FULL_PERCENT: u64 = 95;
@@ -50,21 +54,20 @@ impl Map {
         let mut note = None;
         let mut without = want.without.clone();
         while places.len() < want.copies {
-            let here = self.best(want, overcommit, &without, |zone| *zone == want.zone);
+            let here = self.best(want, overcommit, &without, |_, server| server.zone == want.zone);
             let place = match here {
                 Ok(place) => place,
                 Err(reason) if places.is_empty() && want.strict => return Err(reason),
                 Err(reason) => {
-                    let place = self.best(want, overcommit, &without, |zone| *zone != want.zone).map_err(
-                        |elsewhere| {
-                            format!(
-                                "{} of {} copies: in {}: {reason}; elsewhere: {elsewhere}",
-                                places.len(),
-                                want.copies,
-                                want.zone
-                            )
-                        },
-                    )?;
+                    let elsewhere = |_, server: &ServerRow| server.zone != want.zone;
+                    let place = self.best(want, overcommit, &without, elsewhere).map_err(|elsewhere| {
+                        format!(
+                            "{} of {} copies: in {}: {reason}; elsewhere: {elsewhere}",
+                            places.len(),
+                            want.copies,
+                            want.zone
+                        )
+                    })?;
                     let zone = &self.servers[&place.server].0.zone;
                     note = Some(format!("a copy is in {zone}, because in {}: {reason}", want.zone));
                     place
@@ -82,11 +85,11 @@ impl Map {
         want: &Want,
         overcommit: u32,
         without: &BTreeSet<ServerId>,
-        zone: impl Fn(&Zone) -> bool,
+        eligible: impl Fn(ServerId, &ServerRow) -> bool,
     ) -> Result<PlaceRow, String> {
         let mut refusals: BTreeMap<String, usize> = BTreeMap::new();
         let mut best: Option<(u128, PlaceRow)> = None;
-        for (id, (server, pools)) in self.servers.iter().filter(|(_, (server, _))| zone(&server.zone)) {
+        for (id, (server, pools)) in self.servers.iter().filter(|(id, (server, _))| eligible(**id, server)) {
             let fits = if without.contains(id) {
                 Err("server has a copy already".to_owned())
             } else if server.draining {
@@ -198,6 +201,15 @@ impl Demand {
         self.bytes = self.bytes.saturating_sub(other.bytes);
         self.iops = self.iops.saturating_sub(other.iops);
         self.throughput = self.throughput.saturating_sub(other.throughput);
+    }
+
+    /// The larger of each.
+    pub(crate) fn or_more(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.max(other.bytes),
+            iops: self.iops.max(other.iops),
+            throughput: self.throughput.max(other.throughput),
+        }
     }
 
     /// What this has more than another one.

@@ -210,6 +210,7 @@ impl Plan {
                 record: Some(Record { epoch, ..stripe.record.clone() }),
                 places: stripe.places.clone(),
                 next_copy: CopyId(highest.saturating_add(LEAP)),
+                change: None,
             };
             changed.put_stripe(tx, None, Some(row)).await?;
         }
@@ -257,7 +258,7 @@ impl Plan {
             stripe_bytes: first.identity.stripe_bytes,
             epoch,
             attachments: Vec::new(),
-            modification: None,
+            modifications: 0,
             tags: BTreeMap::new(),
             notes: Vec::new(),
         }

@@ -1,6 +1,8 @@
 //! The stored forms. Raise `VERSION` and migrate when fields change; `tests` pins the bytes.
 
+mod changing;
 mod v1;
+mod v2;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +16,10 @@ use terrane_ec2::service::VolumeType;
 use terrane_store::tuple::Pack as _;
 use terrane_store::{Feed, Index, Record, Table};
 use terrane_types::{AccountId, InstanceId, VolumeId, Zone};
+
+pub(crate) use changing::{
+    CopiesChange, MODIFICATIONS, ModificationRow, ModificationStateRow, Phase, TraitsRow, modification_key,
+};
 
 /// What a volume is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +64,8 @@ pub(crate) struct VolumeRow {
     /// The latest attachment's.
     pub(crate) epoch: AttachmentEpoch,
     pub(crate) attachments: Vec<AttachmentRow>,
-    pub(crate) modification: Option<ModificationRow>,
+    /// The number of the latest modification; 0: there was none.
+    pub(crate) modifications: u64,
     pub(crate) tags: BTreeMap<String, String>,
     /// What is unusual, for people; the latest [`NOTES_MAX`].
     pub(crate) notes: Vec<String>,
@@ -104,19 +111,6 @@ impl fmt::Debug for Hidden {
     }
 }
 
-/// A modification that was granted. What needs no data to be moved or made holds at once; a larger size when all copies
-/// have it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ModificationRow {
-    pub(crate) original: SettingsRow,
-    pub(crate) target: SettingsRow,
-    pub(crate) started: Timestamp,
-    /// `None`: it is under way.
-    pub(crate) ended: Option<Timestamp>,
-    /// Why it came to nothing, if so.
-    pub(crate) failed: Option<String>,
-}
-
 /// What a copy takes of the pool that it lies in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Demand {
@@ -145,6 +139,8 @@ pub(crate) struct StripeRow {
     pub(crate) places: BTreeMap<CopyId, PlaceRow>,
     /// The number of the next copy; numbers are never used again.
     pub(crate) next_copy: CopyId,
+    /// What is being changed about its copies, if anything is.
+    pub(crate) change: Option<CopiesChange>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -214,15 +210,28 @@ pub(crate) struct OfficeRow {
 macro_rules! first_version {
     ($($row:ty),*) => {$(impl Record for $row { const VERSION: u8 = 1; })*};
 }
-first_version!(StripeRow, ServerRow, PoolRow, InstanceRow, TokenRow, DeletionRow, OfficeRow);
+first_version!(ServerRow, PoolRow, InstanceRow, TokenRow, DeletionRow, OfficeRow);
 
 impl Record for VolumeRow {
+    const VERSION: u8 = 3;
+
+    fn migrate(version: u8, bytes: &[u8]) -> Result<Self, String> {
+        let second = match version {
+            1 => postcard::from_bytes::<v1::VolumeRow>(bytes).map(v2::VolumeRow::from),
+            2 => postcard::from_bytes::<v2::VolumeRow>(bytes),
+            _ => return Err(format!("version {version} is unknown")),
+        };
+        second.map(Self::from).map_err(|error| error.to_string())
+    }
+}
+
+impl Record for StripeRow {
     const VERSION: u8 = 2;
 
     fn migrate(version: u8, bytes: &[u8]) -> Result<Self, String> {
         match version {
             1 => {
-                let row = postcard::from_bytes::<v1::VolumeRow>(bytes);
+                let row = postcard::from_bytes::<v2::StripeRow>(bytes);
                 row.map(Self::from).map_err(|error| error.to_string())
             }
             _ => Err(format!("version {version} is unknown")),
@@ -336,12 +345,6 @@ impl SettingsRow {
 }
 
 impl VolumeRow {
-    /// The size that it shall have, GiB, and has not yet.
-    pub(crate) fn grows_to(&self) -> Option<u32> {
-        let modification = self.modification.as_ref().filter(|modification| modification.ended.is_none())?;
-        Some(modification.target.size_gib).filter(|size| *size > self.settings.size_gib)
-    }
-
     /// Blocks of each of its stripes at a size. (All volumes have one stripe yet.)
     pub(crate) fn blocks_of_stripe(&self, size_gib: u32) -> u64 {
         (u64::from(size_gib) << 30) / BLOCK

@@ -1,5 +1,6 @@
 //! The driver: connections, the store and the clock around [`crate::leader::Leader`].
 
+mod engine;
 mod sessions;
 mod term;
 
@@ -30,6 +31,8 @@ pub(crate) struct Driver {
     pub(crate) metrics: ManagerMetrics,
     pub(crate) health: HealthHandle,
     pub(crate) queries: mpsc::Receiver<Query>,
+    /// Where to ask as anybody else does.
+    pub(crate) asking: mpsc::Sender<Query>,
     pub(crate) stop: CancellationToken,
 }
 

@@ -1,8 +1,8 @@
 //! [`VolumeService`]: each call is one transaction; the manager in office hears of it by the feed and does the rest.
 
 mod attach;
-mod create;
-mod modify;
+pub(crate) mod create;
+pub(crate) mod modify;
 pub(crate) mod show;
 mod tags;
 
@@ -10,13 +10,16 @@ use std::future::Future;
 
 use async_trait::async_trait;
 use terrane_ec2::service::{
-    AttachVolume, Attachment, Caller, ClientToken, DetachVolume, Instance, NewVolume, ResourceId, Select,
-    ServiceError, TagRemoval, Tags, Volume, VolumeChange, VolumeModification, VolumeService, ZoneRecord,
+    AttachVolume, Attachment, Caller, ClientToken, DetachVolume, Instance, ModificationState, NewVolume,
+    ResourceId, Select, ServiceError, TagRemoval, Tags, Volume, VolumeChange, VolumeModification,
+    VolumeService, ZoneRecord,
 };
 use terrane_store::{StoreError, Tx};
 use terrane_types::{InstanceId, VolumeId};
+use terrane_workflow::WorkflowError;
 
 use crate::Manager;
+use crate::admin::Change;
 use crate::db::Changes;
 use crate::rows::{VOLUMES, VolumeRow, volume_key};
 
@@ -36,6 +39,19 @@ impl From<StoreError> for CallError {
 impl From<ServiceError> for CallError {
     fn from(error: ServiceError) -> Self {
         Self::Service(error)
+    }
+}
+
+impl From<WorkflowError> for CallError {
+    fn from(error: WorkflowError) -> Self {
+        match error {
+            WorkflowError::Store(error) => Self::Store(error),
+            // The manager in office publishes it when it begins.
+            WorkflowError::NoSuchTemplate { .. } => {
+                Self::Service(ServiceError::Unavailable("the manager is starting".to_owned()))
+            }
+            error => Self::Service(ServiceError::Internal(error.to_string())),
+        }
     }
 }
 
@@ -99,7 +115,8 @@ impl VolumeService for Manager {
     }
 
     async fn delete_volume(&self, caller: &Caller, id: &VolumeId) -> Result<(), ServiceError> {
-        self.call(|tx| create::delete(tx, caller, id)).await
+        let workflows = &self.workflows();
+        self.call(|tx| create::delete(tx, workflows, caller, id)).await
     }
 
     async fn volumes(
@@ -116,8 +133,12 @@ impl VolumeService for Manager {
         id: &VolumeId,
         change: VolumeChange,
     ) -> Result<VolumeModification, ServiceError> {
-        let overcommit = self.config().overcommit;
-        self.call(|tx| modify::modify(tx, caller, id, change, overcommit)).await
+        let change = &Change { settings: change, ..Change::default() };
+        let (config, account) = (self.config(), &caller.account);
+        let shown = self.call(|tx| modify::modify(tx, config, account, id, change)).await?;
+        // As it was asked for; what holds at once is seen to do so when it is looked at.
+        let asked = shown.ec2();
+        Ok(VolumeModification { state: ModificationState::Modifying, progress: 0, ended: None, ..asked })
     }
 
     async fn attach_volume(&self, caller: &Caller, what: AttachVolume) -> Result<Attachment, ServiceError> {

@@ -9,7 +9,7 @@ use terrane_block_core::manager::{self, Alive};
 use terrane_block_core::record::Record;
 use terrane_block_core::{CopyId, Generation};
 
-use crate::rows::{PlaceRow, StripeRow};
+use crate::rows::{Phase, PlaceRow, StripeRow};
 
 /// What the manager believes about a stripe's copies. May be wrong: then things are slower, never false.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(crate) struct Facts {
     pub(crate) leaving: BTreeSet<CopyId>,
     /// Of some servers it is not known yet whether they live: nobody is removed.
     pub(crate) unsure: bool,
+    /// A primary that was told to hand over did not, for too long: it is replaced as one that died.
+    pub(crate) impatient: bool,
 }
 
 /// The next row, if something is to be changed and may be.
@@ -34,8 +36,9 @@ pub(crate) fn advance(row: &StripeRow, facts: &Facts) -> Option<StripeRow> {
         None => begin(row, facts)?,
         Some(record) => {
             let finished = manager::finish_fence(record, Bugs::NONE);
-            let repaired = || (!facts.unsure).then(|| repair(row, record, facts)).flatten();
-            match finished.or_else(repaired) {
+            let changed = || retire(row, record, facts).or_else(|| repair(row, record, facts));
+            let changed = || (!facts.unsure).then(changed).flatten();
+            match finished.or_else(changed) {
                 Some(next) => StripeRow { record: Some(next), ..row.clone() },
                 None => drop_surplus(row, record, facts)?,
             }
@@ -50,7 +53,8 @@ pub(crate) fn wants_copy(row: &StripeRow, facts: &Facts) -> Option<String> {
     if facts.unsure {
         return None;
     }
-    let hopeful = |copy: &&CopyId| !facts.gone.contains(copy) && !facts.leaving.contains(copy);
+    let hopeful =
+        |copy: &&CopyId| !facts.gone.contains(copy) && !leaves(row, facts, **copy) && !row.is_extra(**copy);
     let hopeful = row.places.keys().filter(hopeful).count();
     let source = row.record.as_ref().is_none_or(|record| {
         let lives = |copy: &CopyId| facts.alive.contains_key(copy) || facts.doubtful.contains_key(copy);
@@ -61,6 +65,23 @@ pub(crate) fn wants_copy(row: &StripeRow, facts: &Facts) -> Option<String> {
         let why = if facts.leaving.is_empty() { "a copy is gone" } else { "a server is being drained" };
         why.to_owned()
     })
+}
+
+/// The copy that the primary shall hand over to, if another one shall rule: because it leaves and others are there in
+/// sufficient number, or because the volume was moved to where the other one is.
+pub(crate) fn successor(row: &StripeRow, facts: &Facts) -> Option<CopyId> {
+    let record = row.record.as_ref().filter(|record| record.active && !record.fencing && !facts.unsure)?;
+    let lives = |copy: &CopyId| {
+        facts.alive.get(copy).is_some_and(|alive| record.now.is_in_sync(*copy, alive.incarnation))
+    };
+    let primary = record.now.primary;
+    let able: Vec<CopyId> = staying(row, record, facts).filter(lives).collect();
+    let change = row.change.as_ref().filter(|change| change.phase == Phase::Over);
+    let chosen = change.and_then(|change| change.primary).filter(|copy| able.contains(copy));
+    if leaves(row, facts, primary) {
+        return chosen.or(able.first().copied()).filter(|_| able.len() >= row.kept());
+    }
+    chosen.filter(|copy| *copy != primary)
 }
 
 /// All first copies are made: the record begins. What could not be made is dropped before.
@@ -77,18 +98,46 @@ fn begin(row: &StripeRow, facts: &Facts) -> Option<StripeRow> {
     (next != *row).then_some(next)
 }
 
+/// Whether a copy is to go: its server is being drained, or a change of the volume does without it.
+fn leaves(row: &StripeRow, facts: &Facts, copy: CopyId) -> bool {
+    facts.leaving.contains(&copy) || row.lets_go(copy)
+}
+
 /// In-sync copies that are not to leave.
-fn staying<'a>(record: &'a Record, facts: &'a Facts) -> impl Iterator<Item = CopyId> + 'a {
-    record.now.in_sync.keys().copied().filter(|copy| !facts.leaving.contains(copy))
+fn staying<'a>(
+    row: &'a StripeRow,
+    record: &'a Record,
+    facts: &'a Facts,
+) -> impl Iterator<Item = CopyId> + 'a {
+    record.now.in_sync.keys().copied().filter(|copy| !leaves(row, facts, *copy))
+}
+
+/// The membership without those that are to leave, if others are in sync in sufficient number. What a change does
+/// without and is not in sync, goes at once. The primary hands over first.
+fn retire(row: &StripeRow, record: &Record, facts: &Facts) -> Option<Record> {
+    let lives = |copy: &CopyId| {
+        facts.alive.get(copy).is_some_and(|alive| record.now.is_in_sync(*copy, alive.incarnation))
+    };
+    let enough = staying(row, record, facts).filter(lives).count() >= row.kept();
+    let goes = |copy: &CopyId| {
+        let in_sync = record.now.in_sync.contains_key(copy);
+        if in_sync || !row.lets_go(*copy) { enough && leaves(row, facts, *copy) } else { true }
+    };
+    let goes: BTreeSet<CopyId> = row.places.keys().copied().filter(goes).collect();
+    manager::retire(record, &goes, Bugs::NONE)
 }
 
 /// The membership that who lives allows. Copies beyond those wanted are let go.
 fn repair(row: &StripeRow, record: &Record, facts: &Facts) -> Option<Record> {
+    // What a change does without and is not in sync, is of no use any more.
+    let useful = |copy: &CopyId| {
+        row.places.contains_key(copy) && (!row.lets_go(*copy) || record.now.in_sync.contains_key(copy))
+    };
     // Copies that were made since join with the next generation, or are forgotten with this attempt.
-    let made = row.places.keys().copied().filter(|copy| facts.alive.contains_key(copy));
+    let made = row.places.keys().copied().filter(|copy| useful(copy) && facts.alive.contains_key(copy));
     let admitted = manager::admit(record, made, Bugs::NONE);
     let known = |alive: &BTreeMap<CopyId, Alive>| {
-        let known = alive.iter().filter(|(copy, _)| row.places.contains_key(copy));
+        let known = alive.iter().filter(|(copy, _)| useful(copy));
         known.map(|(copy, alive)| (*copy, alive.clone())).collect::<BTreeMap<_, _>>()
     };
     let mut alive = known(&facts.alive);
@@ -96,14 +145,16 @@ fn repair(row: &StripeRow, record: &Record, facts: &Facts) -> Option<Record> {
         let now = alive.get(copy).map(|alive| alive.incarnation);
         now.is_some_and(|incarnation| record.now.is_in_sync(*copy, incarnation))
     };
-    let mut kept: Vec<CopyId> = staying(record, facts).filter(|copy| lives(&alive, copy)).collect();
+    let mut kept: Vec<CopyId> = staying(row, record, facts).filter(|copy| lives(&alive, copy)).collect();
     // Active or not: those who are let go in one generation would else be back in the next, before that one is active,
     // for ever.
-    if kept.len() >= row.wanted as usize {
+    // A primary that leaves hands over first (`successor`), which takes a fraction of the time.
+    let rules_on = leaves(row, facts, record.now.primary) && lives(&alive, &record.now.primary);
+    if kept.len() >= row.kept() && (!rules_on || facts.impatient) {
         // The primary, and those that have been in sync for longest.
         let since = |copy: &CopyId| record.now.in_sync.get(copy).map(|member| member.since);
         kept.sort_by_key(|copy| (*copy != record.now.primary, since(copy), *copy));
-        kept.truncate(row.wanted as usize);
+        kept.truncate(row.kept());
         alive.retain(|copy, _| kept.contains(copy));
     }
     if !record.now.in_sync.keys().any(|copy| lives(&alive, copy)) {
@@ -122,12 +173,12 @@ fn drop_surplus(row: &StripeRow, record: &Record, facts: &Facts) -> Option<Strip
         return None;
     }
     let lives = |copy: &CopyId| facts.alive.contains_key(copy) || facts.doubtful.contains_key(copy);
-    let enough = staying(record, facts).filter(lives).count() >= row.wanted as usize;
+    let enough = staying(row, record, facts).filter(lives).count() >= row.kept();
     let useless = |copy: &CopyId| {
         let never = record.now.absent.get(copy).is_none_or(|last| *last == Generation(0));
         let joining = record.now.joining.contains_key(copy);
         let in_sync = record.now.in_sync.contains_key(copy);
-        !in_sync && !joining && (enough || never && facts.gone.contains(copy))
+        !in_sync && !joining && (enough || row.lets_go(*copy) || never && facts.gone.contains(copy))
     };
     let goes: BTreeSet<CopyId> = row.places.keys().copied().filter(useless).collect();
     if goes.is_empty() {

@@ -178,7 +178,8 @@ impl Harness {
     /// The first scenario that did not end well.
     pub async fn run<W: World>(&self, fresh: impl Fn() -> W) -> Result<Report, HarnessError> {
         let mut tries = Tries { harness: self, fresh, report: Report::default() };
-        for newest_first in [false, true] {
+        // Where no two steps are ever at work together, there is only one order.
+        for newest_first in if self.plan.is_chain() { vec![false] } else { vec![false, true] } {
             tries.forward(newest_first).await?;
         }
         Ok(tries.report)

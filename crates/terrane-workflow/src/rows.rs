@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use terrane_store::tuple::{Pack, TupleError, Unpack};
-use terrane_store::{Feed, Index, Record, Table};
+use terrane_store::{Feed, Index, Record, StoreError, Table, Tx};
 
 use crate::machine::{Command, EventRecord, LegAt, State, Status};
 use crate::template::Plan;
@@ -132,6 +132,14 @@ impl Record for RunView {
 }
 
 impl RunView {
+    /// A run as it is, as part of a transaction.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn read(tx: &Tx, run: &RunId) -> Result<Option<Self>, StoreError> {
+        RUNS.get(tx, run).await
+    }
+
     /// The share of steps that are done (or, going back, undone), in percent.
     pub fn percent(&self) -> u64 {
         let back = matches!(self.status, Status::Undoing | Status::RolledBack);

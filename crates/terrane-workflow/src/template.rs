@@ -192,6 +192,13 @@ impl Plan {
         self.ancestors[step].contains(&earlier)
     }
 
+    /// Whether of any two steps one comes before the other.
+    pub fn is_chain(&self) -> bool {
+        let steps = 0..self.steps().len();
+        let ordered = |a: usize, b: usize| a == b || self.comes_before(a, b) || self.comes_before(b, a);
+        steps.clone().all(|a| steps.clone().all(|b| ordered(a, b)))
+    }
+
     /// The first forward-only step. See [`PIVOT_RULE`].
     pub fn pivot(&self) -> Option<usize> {
         self.pivot

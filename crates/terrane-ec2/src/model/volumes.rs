@@ -7,7 +7,7 @@ use super::{Owned, Pace, State, is_over};
 use crate::service::limits::resolve_change;
 use crate::service::{
     AttachmentState, Caller, ClientToken, ModificationState, NewVolume, ServiceError, Settings, Volume,
-    VolumeChange, VolumeHealth, VolumeModification, VolumeState, VolumeType,
+    VolumeChange, VolumeHealth, VolumeModification, VolumeState,
 };
 
 impl State {
@@ -138,14 +138,10 @@ impl State {
     }
 }
 
-/// What needs no data to be moved.
+/// What can be done.
 fn can_be_granted(from: &Settings, to: &Settings) -> Result<(), ServiceError> {
-    let is_hdd = |kind| matches!(kind, VolumeType::St1 | VolumeType::Sc1);
     if to.size_gib < from.size_gib {
         return Err(ServiceError::Unsupported("Volumes cannot be made smaller yet.".into()));
-    }
-    if is_hdd(from.kind) != is_hdd(to.kind) {
-        return Err(ServiceError::Unsupported("Volumes cannot go to other media yet.".into()));
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::{
 use crate::Manager;
 use crate::db::{self, Changes};
 use crate::leader::Told;
+use crate::modify::drain;
 use crate::placement::{Map, media_name};
 use crate::rebuild::{self, Written};
 use crate::rows::{LifeRow, SERVERS, STRIPES, StripeRow, VolumeRow, hex};
@@ -115,11 +116,18 @@ impl Manager {
     async fn set_draining(&self, name: &str, draining: bool) -> Result<ServerDetail, ServiceError> {
         let id = self.server(name).await?.id;
         let key = &id;
+        let workflows = &self.workflows();
+        let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
         self.call(|tx| async move {
             let mut changed = Changes::default();
-            if let Some(mut row) = SERVERS.get(&tx, key).await? {
+            let row = SERVERS.get(&tx, key).await?.filter(|row| row.draining != draining);
+            if let Some(mut row) = row {
                 row.draining = draining;
                 SERVERS.put(&tx, key, &row).await?;
+                if draining {
+                    // Shows how far it is. It ends by itself when the server may have copies again.
+                    workflows.create_in(&tx, &drain::new_run(row.id, now)?, now).await?;
+                }
                 changed.servers.insert(row.id, row);
             }
             Ok(((), changed))
@@ -256,8 +264,12 @@ fn copy_detail(stripe: &StripeRow, copy: CopyId, map: &Map, heard: &Heard) -> Co
         Some(now) if now.absent.contains_key(&copy) => "lost",
         _ => "creating",
     };
-    let server = stripe.places[&copy].server;
+    let place = stripe.places[&copy];
+    let server = place.server;
     let row = map.servers.get(&server).map(|(row, _)| row);
+    // While a volume moves to other drives, its copies lie on both kinds.
+    let pool = map.servers.get(&server).and_then(|(_, pools)| pools.get(&place.pool));
+    let media = media_name(pool.map_or(stripe.media, |pool| pool.media));
     let told = heard.get(&(stripe.id, copy)).cloned().unwrap_or_default();
     let resync = told.resync.filter(|_| state == "joining");
     CopyDetail {
@@ -266,7 +278,7 @@ fn copy_detail(stripe: &StripeRow, copy: CopyId, map: &Map, heard: &Heard) -> Co
         server: row.map(|row| row.name.clone()).unwrap_or_default(),
         server_id: hex(server.0),
         zone: row.map(|row| row.zone.to_string()).unwrap_or_default(),
-        media: media_name(stripe.media).to_owned(),
+        media: media.to_owned(),
         role: if now.is_some_and(|now| now.primary == copy) { "primary" } else { "mirror" }.to_owned(),
         state: state.to_owned(),
         resync: resync.map(|(moved, left)| ResyncDetail { moved, left }),

@@ -1,6 +1,5 @@
 //! What becomes complete of a volume.
 
-use jiff::Timestamp;
 use terrane_block_core::manager::{self, Alive};
 use terrane_block_core::{AttachmentEpoch, CopyId};
 use terrane_block_wire::control::{AttachmentProgress, StripeId};
@@ -42,38 +41,6 @@ pub(crate) fn settled(volume: &VolumeRow, stripes: &[StripeRow]) -> Option<Volum
         after.attachments.retain(|attachment| attachment.state != AttachmentStateRow::Cutting);
     }
     (after != *volume).then_some(after)
-}
-
-/// The end of a volume's growth: it has the size, or it keeps the one that it had.
-pub(super) async fn grown(
-    tx: &Tx,
-    changed: &mut Changes,
-    key: &VolumeKey,
-    (size_gib, result): (u32, &Result<(), String>),
-    now: Timestamp,
-) -> Result<()> {
-    let Some(mut volume) = VOLUMES.get(tx, key).await? else {
-        changed.volumes.insert(key.clone(), None);
-        return Ok(());
-    };
-    let is_meant = volume.grows_to() == Some(size_gib);
-    let Some(modification) = volume.modification.as_mut().filter(|_| is_meant) else {
-        changed.volumes.insert(key.clone(), Some(volume));
-        return Ok(());
-    };
-    modification.ended = Some(now);
-    match result {
-        Ok(()) => volume.settings.size_gib = size_gib,
-        Err(reason) => {
-            modification.failed = Some(reason.clone());
-            for row in db::stripes_of(tx, &volume).await? {
-                let after =
-                    row.resized(volume.blocks_of_stripe(volume.settings.size_gib), volume.settings.demand());
-                changed.put_stripe(tx, Some(&row), Some(after)).await?;
-            }
-        }
-    }
-    changed.put_volume(tx, volume).await
 }
 
 /// A volume that could not be made stays, in error, until it is deleted.

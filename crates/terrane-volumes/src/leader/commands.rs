@@ -1,6 +1,7 @@
 //! Commands to block servers: sent again until they are answered, made anew from the state after a reconnection.
 
 use terrane_block_core::CopyId;
+use terrane_block_core::manager;
 use terrane_block_wire::control::{Command, FromManager, ServerId, StripeId};
 
 use super::stripes::was_made;
@@ -49,6 +50,27 @@ impl Leader {
         }
     }
 
+    /// Tells a stripe's primary to hand over, if another copy shall rule, until it has.
+    pub(super) fn hand_over(&mut self, id: StripeId, to: Option<CopyId>, now: Millis) {
+        let Some(stripe) = self.stripes.get_mut(&id) else { return };
+        let Some(to) = to else {
+            stripe.handing = None;
+            return;
+        };
+        stripe.handing.get_or_insert(now);
+        let Some(record) = &stripe.row.record else { return };
+        let (copy, place) = (record.now.primary, stripe.row.places.get(&record.now.primary));
+        let (Some(generation), Some(place)) = (manager::hand_over(record, to), place) else { return };
+        let Some(server) = self.servers.get_mut(&place.server) else { return };
+        let command = Command::HandOver { stripe: id, copy, generation, to };
+        let told = server.commands.values().any(|(sent, _)| *sent == command);
+        let Some(session) = server.session.filter(|_| !told) else { return };
+        let number = self.next_command;
+        self.next_command += 1;
+        server.commands.insert(number, (command.clone(), now));
+        self.out.push(super::Action::Send(session, FromManager::Command { id: number, command }));
+    }
+
     pub(super) fn command_done(
         &mut self,
         id: ServerId,
@@ -72,13 +94,17 @@ impl Leader {
             }
             // The report tells that it is there. A deletion that failed is tried again with the next connection or
             // review.
-            (Command::CreateCopy { .. } | Command::Scrub { .. }, Ok(())) => {}
+            (Command::CreateCopy { .. } | Command::Scrub { .. } | Command::HandOver { .. }, Ok(())) => {}
             (Command::DeleteCopy { stripe, copy }, Err(reason)) => {
                 tracing::warn!(?stripe, ?copy, reason, "a copy could not be deleted");
                 let command = Command::DeleteCopy { stripe, copy };
                 self.servers.entry(id).or_default().commands.insert(number, (command, now));
             }
             (Command::Scrub { .. }, Err(reason)) => tracing::warn!(reason, "a copy could not be scrubbed"),
+            // It is told again with the next review.
+            (Command::HandOver { stripe, .. }, Err(reason)) => {
+                tracing::debug!(?stripe, reason, "a primary did not hand over");
+            }
         }
     }
 

@@ -7,40 +7,43 @@
 use terrane_block_wire::control::CopyReport;
 
 use super::{Leader, Stripe};
-use crate::db::VolumeKey;
-use crate::jobs::Job;
-use crate::rows::{StripeRow, VolumeRow};
+use crate::rows::StripeRow;
 
-/// How far a copy is.
-enum Size {
-    Wanted,
+/// How far the copies of a stripe are with growing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// All that take part have the size of the stripe's row.
+    Reached,
+    /// Some do not have it yet.
     Smaller,
-    /// It is used as it is, and says why it cannot have more.
+    /// One is used as it is, and says why it cannot have more.
     Stays(String),
 }
 
 impl Leader {
-    /// The end of a volume's growth, if it has come to one.
-    pub(super) fn grown(&self, key: &VolumeKey, volume: &VolumeRow) -> Option<Job> {
-        let size_gib = volume.grows_to()?;
-        let end = |result| Some(Job::Grown { volume: key.clone(), size_gib, result });
-        let mut all = true;
-        for id in &volume.stripes {
-            let stripe = self.stripes.get(id)?;
-            // A row of before is not what the copies are measured by.
-            let blocks = stripe.row.identity.blocks;
-            if blocks < volume.blocks_of_stripe(size_gib) {
-                return None;
+    /// Of the copies that take part.
+    pub(super) fn size_of(&self, stripe: &Stripe) -> Size {
+        let Some(record) = stripe.row.record.as_ref() else { return Size::Smaller };
+        let blocks = stripe.row.identity.blocks;
+        let size = |report: Option<&CopyReport>| match report {
+            Some(report) if report.identity.blocks >= blocks => Size::Reached,
+            Some(CopyReport { incarnation: Some(_), trouble: Some(reason), .. }) => {
+                Size::Stays(reason.clone())
             }
-            for size in self.sizes(stripe, blocks)? {
-                match size {
-                    Size::Wanted => {}
-                    Size::Smaller => all = false,
-                    Size::Stays(reason) => return end(Err(reason)),
-                }
+            _ => Size::Smaller,
+        };
+        let mut all = Size::Reached;
+        for (copy, _) in record.now.acknowledgers() {
+            let place = stripe.row.places.get(&copy);
+            let server = place.and_then(|place| self.servers.get(&place.server));
+            let heard = server.and_then(|server| server.copies.get(&(stripe.row.id, copy)));
+            match size(heard.map(|heard| &heard.report)) {
+                Size::Reached => {}
+                Size::Smaller => all = Size::Smaller,
+                stays @ Size::Stays(_) => return stays,
             }
         }
-        if all { end(Ok(())) } else { None }
+        all
     }
 
     /// A stripe shall be larger: what its copies said of an earlier size does not count any more.
@@ -55,24 +58,5 @@ impl Leader {
                 heard.report.trouble = None;
             }
         }
-    }
-
-    /// Of the copies that take part. `None`: the stripe is not made yet.
-    fn sizes(&self, stripe: &Stripe, blocks: u64) -> Option<Vec<Size>> {
-        let record = stripe.row.record.as_ref()?;
-        let size = |report: Option<&CopyReport>| match report {
-            Some(report) if report.identity.blocks >= blocks => Size::Wanted,
-            Some(CopyReport { incarnation: Some(_), trouble: Some(reason), .. }) => {
-                Size::Stays(reason.clone())
-            }
-            _ => Size::Smaller,
-        };
-        let sizes = record.now.acknowledgers().map(|(copy, _)| {
-            let place = stripe.row.places.get(&copy);
-            let server = place.and_then(|place| self.servers.get(&place.server));
-            let heard = server.and_then(|server| server.copies.get(&(stripe.row.id, copy)));
-            size(heard.map(|heard| &heard.report))
-        });
-        Some(sizes.collect())
     }
 }

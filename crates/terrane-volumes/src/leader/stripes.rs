@@ -12,8 +12,9 @@ use super::{Complaint, Leader, Purpose, QUEUE_MAX, SessionId, Stripe};
 use crate::db::VolumeKey;
 use crate::jobs::Job;
 use crate::liveness::{Belief, Millis, millis};
+use crate::performance::performance;
 use crate::rows::{LifeRow, PlaceRow, StripeRow};
-use crate::stripe::{Facts, advance, wants_copy};
+use crate::stripe::{Facts, advance, successor, wants_copy};
 
 /// A server that is dead for so long does not make the copy that a new volume waits for.
 const MAKE_WITHIN: Millis = 2000;
@@ -23,6 +24,8 @@ const PLACE_PAUSE: Millis = 100;
 const PLACE_AGAIN: Millis = 5000;
 /// Complaints with a longer pause between them are separate ones.
 const COMPLAINT_GAP: Millis = 700;
+/// A primary that has not handed over after this time is replaced all the same.
+const HAND_OVER_WITHIN: Millis = 5000;
 /// How long a copy that others complained about is put aside.
 const ASIDE: Millis = 5000;
 
@@ -41,6 +44,7 @@ impl Stripe {
             avoid: BTreeSet::new(),
             place_after: 0,
             primary_lost: None,
+            handing: None,
             declaring: None,
         }
     }
@@ -52,6 +56,7 @@ impl Stripe {
                 && !record.fencing
                 && record.now.in_sync.len() == self.row.wanted as usize
                 && self.row.places.len() == self.row.wanted as usize
+                && self.row.change.is_none()
         }) && self.declaring.is_none()
     }
 }
@@ -180,6 +185,7 @@ impl Leader {
         let lapsed = stripe.row.record.as_ref().is_some_and(by_mirrors)
             || stripe.granted.is_none_or(|granted| now >= granted + grant);
         facts.lease_lapsed = lapsed && now >= self.since + grant;
+        facts.impatient = stripe.handing.is_some_and(|since| now.saturating_sub(since) >= HAND_OVER_WITHIN);
         facts
     }
 
@@ -216,6 +222,9 @@ impl Leader {
         if stripe.declaring.is_some() {
             return self.declare(id, &facts);
         }
+        let follows = successor(&stripe.row, &facts);
+        self.hand_over(id, follows, now);
+        let Some(stripe) = self.stripes.get(&id) else { return };
         if advance(&stripe.row, &facts).is_some() {
             return self.run_stripe(id, Job::Advance { stripe: id, facts });
         }
@@ -345,7 +354,9 @@ impl Leader {
             Place { server: place.server, address: row.map(|row| row.address.clone()).unwrap_or_default() }
         };
         let places = stripe.row.places.iter().map(|(copy, at)| (*copy, place(at))).collect();
-        Some(StripeView { stripe: stripe.row.id, record, places, blocks: stripe.row.identity.blocks })
+        let blocks = stripe.row.identity.blocks;
+        let performance = self.volumes.get(&stripe.volume).map(|volume| performance(&volume.settings));
+        Some(StripeView { stripe: stripe.row.id, record, places, blocks, performance })
     }
 
     pub(super) fn send_view(&mut self, session: SessionId, id: StripeId) {

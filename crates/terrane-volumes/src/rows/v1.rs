@@ -38,14 +38,14 @@ pub(super) struct VolumeRow {
     notes: Vec<String>,
 }
 
-impl From<ModificationRow> for super::ModificationRow {
+impl From<ModificationRow> for super::v2::ModificationRow {
     fn from(row: ModificationRow) -> Self {
         let ModificationRow { original, target, started, ended } = row;
         Self { original, target, started, ended: Some(ended), failed: None }
     }
 }
 
-impl From<VolumeRow> for super::VolumeRow {
+impl From<VolumeRow> for super::v2::VolumeRow {
     fn from(row: VolumeRow) -> Self {
         Self {
             version: row.version,

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Driver;
+use super::engine::{self, InOffice};
 use super::sessions::Sessions;
 use crate::db::{self, Changes, Notice};
 use crate::jobs::{Job, JobError, Rules};
@@ -90,6 +91,9 @@ impl Driver {
         tracing::info!(epoch = office.epoch(), volumes = state.volumes.len(), "in office");
         let (notices, noticed) = mpsc::channel(1024);
         let following = tokio::spawn(follow(store.clone(), cursor, notices, over.clone()));
+        let rules = Rules { overcommit: self.config.overcommit };
+        let ground = InOffice { store: store.clone(), rules, queries: self.asking.clone() };
+        let working = tokio::spawn(engine::work(ground, over.clone()));
         let (events, happened) = mpsc::channel(EVENTS_MAX);
         let terms = Terms {
             timing: self.config.timing,
@@ -104,7 +108,7 @@ impl Driver {
             slots: Arc::new(Semaphore::new(JOBS_MAX)),
             office,
             store,
-            rules: Rules { overcommit: self.config.overcommit },
+            rules,
             metrics: self.metrics.clone(),
             exported: Counts::default(),
             lost: false,
@@ -119,6 +123,9 @@ impl Driver {
         over.cancel();
         if let Err(error) = following.await {
             tracing::error!(%error, "following what calls change broke off");
+        }
+        if let Err(error) = working.await {
+            tracing::error!(%error, "the workflow engine broke off");
         }
         tracing::info!(epoch = running.office.epoch(), "out of office");
     }

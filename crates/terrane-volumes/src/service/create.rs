@@ -8,6 +8,7 @@ use terrane_block_wire::control::{CopyIdentity, StripeId};
 use terrane_ec2::service::{Caller, ClientToken, NewVolume, ServiceError, Volume};
 use terrane_store::Tx;
 use terrane_types::VolumeId;
+use terrane_workflow::Workflows;
 
 use super::{CallError, own_volume, show};
 use crate::Manager;
@@ -31,7 +32,8 @@ pub(super) async fn create(
     manager.call(|tx| begin(manager, tx, caller, token, new, (id.clone(), stripe, now))).await
 }
 
-async fn begin(
+/// The call in its transaction, with what was drawn for it.
+pub(crate) async fn begin(
     manager: &Manager,
     tx: Tx,
     caller: &Caller,
@@ -95,7 +97,7 @@ fn row(caller: &Caller, new: &NewVolume, id: VolumeId, stripe: StripeId, now: Ti
         stripe_bytes: STRIPE_BYTES,
         epoch: AttachmentEpoch(1),
         attachments: Vec::new(),
-        modification: None,
+        modifications: 0,
         tags: new.tags.clone(),
         notes: Vec::new(),
     }
@@ -122,6 +124,7 @@ fn first_stripe(volume: &VolumeRow, want: &Want, placed: &Placed) -> StripeRow {
         record: None,
         places: BTreeMap::new(),
         next_copy: CopyId(1),
+        change: None,
     };
     for place in &placed.places {
         row.add_place(*place);
@@ -130,7 +133,12 @@ fn first_stripe(volume: &VolumeRow, want: &Want, placed: &Placed) -> StripeRow {
 }
 
 /// Nothing is left of it but the copies' deletions, which go on until every server has done its own.
-pub(super) async fn delete(tx: Tx, caller: &Caller, id: &VolumeId) -> Result<((), Changes), CallError> {
+pub(super) async fn delete(
+    tx: Tx,
+    workflows: &Workflows,
+    caller: &Caller,
+    id: &VolumeId,
+) -> Result<((), Changes), CallError> {
     let volume = own_volume(&tx, caller, id).await?;
     if let Some(attachment) = volume.attachments.first() {
         let (volume, instance) = (id.clone(), attachment.instance.clone());
@@ -140,6 +148,7 @@ pub(super) async fn delete(tx: Tx, caller: &Caller, id: &VolumeId) -> Result<(()
     for stripe in db::stripes_of(&tx, &volume).await? {
         changed.put_stripe(&tx, Some(&stripe), None).await?;
     }
+    super::modify::forget(&tx, workflows, &volume).await?;
     let key = volume_key(&volume.account, &volume.id);
     VOLUMES.delete(&tx, &key).await?;
     changed.volumes.insert(key, None);

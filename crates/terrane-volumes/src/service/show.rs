@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use terrane_block_wire::control::ServerId;
 use terrane_ec2::service::{
-    Attachment, AttachmentState, Caller, HOST, Instance, InstanceState, InstanceVolume, ModificationState,
-    Select, ServiceError, Volume, VolumeHealth, VolumeModification, VolumeState, ZoneRecord, ZoneState,
-    zone_id,
+    Attachment, AttachmentState, Caller, HOST, Instance, InstanceState, InstanceVolume, Select, ServiceError,
+    Volume, VolumeHealth, VolumeState, ZoneRecord, ZoneState, zone_id,
 };
 use terrane_store::{SCAN_ROWS_MAX, Tx};
 use terrane_types::{AccountId, InstanceId, Region, VolumeId, Zone};
@@ -14,8 +13,8 @@ use terrane_types::{AccountId, InstanceId, Region, VolumeId, Zone};
 use super::CallError;
 use crate::db;
 use crate::rows::{
-    AttachmentRow, AttachmentStateRow, BY_INSTANCE, INSTANCES, InstanceRow, LifeRow, ModificationRow,
-    SERVERS, ServerRow, VOLUMES, VolumeRow, hex, volume_key,
+    AttachmentRow, AttachmentStateRow, BY_INSTANCE, INSTANCES, InstanceRow, LifeRow, SERVERS, ServerRow,
+    VOLUMES, VolumeRow, hex, volume_key,
 };
 
 pub(super) async fn volumes(
@@ -92,7 +91,7 @@ pub(super) async fn volume(tx: &Tx, row: &VolumeRow) -> Result<Volume, CallError
         state: state(row),
         health,
         attachments: row.attachments.iter().map(|at| attachment(row, at)).collect(),
-        modification: row.modification.as_ref().map(|modified| modification(&row.id, modified)),
+        modification: super::modify::latest(tx, row).await?.map(|shown| shown.ec2()),
         tags: row.tags.clone(),
     })
 }
@@ -140,24 +139,6 @@ pub(super) fn attachment(volume: &VolumeRow, row: &AttachmentRow) -> Attachment 
         device: row.device.clone(),
         state: attachment_state(row.state),
         attached: row.attached,
-    }
-}
-
-pub(super) fn modification(volume: &VolumeId, row: &ModificationRow) -> VolumeModification {
-    let (state, progress) = match (&row.ended, &row.failed) {
-        (None, _) => (ModificationState::Modifying, 0),
-        (Some(_), None) => (ModificationState::Completed, 100),
-        (Some(_), Some(_)) => (ModificationState::Failed, 0),
-    };
-    VolumeModification {
-        volume: volume.clone(),
-        state,
-        message: row.failed.clone(),
-        original: row.original.into(),
-        target: row.target.into(),
-        progress,
-        started: row.started,
-        ended: row.ended,
     }
 }
 

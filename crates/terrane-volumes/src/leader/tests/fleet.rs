@@ -2,6 +2,7 @@
 //! the manager can see: adopt, ask for activation, confirm, join, lease; and they "write", so that losses show.
 
 mod chaos;
+mod works;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -15,8 +16,7 @@ use terrane_block_wire::control::{
 };
 use terrane_block_wire::transport::Credentials;
 use terrane_ec2::service::{
-    AttachVolume, Caller, DetachVolume, NewVolume, ServiceError, Settings, VolumeChange, VolumeService as _,
-    VolumeType,
+    AttachVolume, Caller, DetachVolume, NewVolume, ServiceError, Settings, VolumeService as _, VolumeType,
 };
 use terrane_store::{Cursor, Page, Store, StoreError};
 use terrane_types::{AccountId, InstanceId, Region, VolumeId, Zone};
@@ -54,8 +54,8 @@ struct Server {
     inbox: VecDeque<FromManager>,
 }
 
-pub(super) struct Fleet {
-    pub(super) leader: Leader,
+pub(crate) struct Fleet {
+    pub(crate) leader: Leader,
     pub(super) manager: Manager,
     pub(super) caller: Caller,
     store: Store,
@@ -71,6 +71,8 @@ pub(super) struct Fleet {
     volumes: Vec<VolumeId>,
     /// The last acknowledged write of each stripe.
     acknowledged: BTreeMap<StripeId, u64>,
+    works: works::Works,
+    hand_overs: usize,
 }
 
 impl Server {
@@ -95,7 +97,7 @@ fn manager(store: &Store) -> Manager {
 
 impl Fleet {
     /// So many servers: the first half (at least three, if there are) in zone a.
-    pub(super) async fn new(servers: u32) -> Self {
+    pub(crate) async fn new(servers: u32) -> Self {
         let store = Store::memory();
         let manager = manager(&store);
         let caller =
@@ -116,7 +118,10 @@ impl Fleet {
             term: 1,
             volumes: Vec::new(),
             acknowledged: BTreeMap::new(),
+            works: works::Works::default(),
+            hand_overs: 0,
         };
+        works::publish(&fleet.store).await;
         for number in 0..servers {
             let letter = if number < 2 || servers == 3 { "a" } else { "b" };
             let server = Server {
@@ -179,7 +184,7 @@ impl Fleet {
     }
 
     /// Lets time pass, in steps of 5 ms.
-    pub(super) async fn run(&mut self, millis: u64) {
+    pub(crate) async fn run(&mut self, millis: u64) {
         for _ in 0..millis.div_ceil(5) {
             self.now += 5;
             self.work().await;
@@ -188,6 +193,7 @@ impl Fleet {
             }
             if self.now.is_multiple_of(20) {
                 self.handle(Event::Tick);
+                self.carry_on().await;
             }
         }
     }
@@ -306,6 +312,16 @@ impl Fleet {
     fn serve(&mut self, id: ServerId, message: FromManager) {
         match message {
             FromManager::Command { id: number, command } => {
+                if let Command::HandOver { stripe, copy, generation, to } = command {
+                    let here = &self.servers[&id].copies[&(stripe, copy)];
+                    let adopted = here.record.as_ref().is_some_and(|record| record.generation == generation);
+                    let incarnation = here.incarnation;
+                    if adopted && !self.servers[&id].hung {
+                        self.hand_overs += 1;
+                        let request = Request::Relinquish { copy, incarnation, generation, to };
+                        self.say(id, ToManager::Request { stripe, request });
+                    }
+                }
                 self.obey(id, command);
                 self.say(id, ToManager::Done { id: number, result: Ok(()) });
                 let copies = self.reports(id);
@@ -329,7 +345,7 @@ impl Fleet {
             Command::DeleteCopy { stripe, copy } => {
                 copies.remove(&(stripe, copy));
             }
-            Command::Scrub { .. } => {}
+            _ => {}
         }
     }
 
@@ -438,7 +454,7 @@ impl Fleet {
     }
 
     /// One write to each stripe, acknowledged if all who must have it do.
-    pub(super) fn write(&mut self, id: &VolumeId) {
+    pub(crate) fn write(&mut self, id: &VolumeId) {
         let Some(volume) = self.leader.volume(id) else { return };
         for stripe in volume.stripes.clone() {
             let Some(record) = self.leader.stripes[&stripe].row.record.clone().filter(|r| r.active) else {
@@ -606,7 +622,12 @@ impl Fleet {
 
     // Calls.
 
-    pub(super) async fn create(&mut self, letter: &str) -> Result<VolumeId, ServiceError> {
+    pub(crate) async fn create(&mut self, letter: &str) -> Result<VolumeId, ServiceError> {
+        self.create_as(VolumeId::from_bits(rand::random()), letter).await
+    }
+
+    /// Makes a volume of a given name.
+    pub(crate) async fn create_as(&mut self, id: VolumeId, letter: &str) -> Result<VolumeId, ServiceError> {
         let settings = Settings {
             size_gib: 1,
             kind: VolumeType::Gp3,
@@ -615,7 +636,10 @@ impl Fleet {
             multi_attach: false,
         };
         let new = NewVolume { zone: zone(letter), settings, tags: BTreeMap::new() };
-        let made = self.manager.create_volume(&self.caller, None, new).await?;
+        let (manager, caller, new) = (&self.manager, &self.caller, &new);
+        let drawn = (id, StripeId(rand::random()), jiff::Timestamp::UNIX_EPOCH);
+        let begin = |tx| crate::service::create::begin(manager, tx, caller, None, new, drawn.clone());
+        let made = self.manager.call(begin).await?;
         self.volumes.push(made.id.clone());
         Ok(made.id)
     }
@@ -629,11 +653,6 @@ impl Fleet {
     pub(super) async fn detach(&mut self, id: &VolumeId, force: bool) -> Result<(), ServiceError> {
         let what = DetachVolume { volume: id.clone(), instance: None, device: None, force };
         self.manager.detach_volume(&self.caller, what).await.map(|_| ())
-    }
-
-    pub(super) async fn resize(&mut self, id: &VolumeId, size_gib: u32) -> Result<(), ServiceError> {
-        let change = VolumeChange { size_gib: Some(size_gib), ..VolumeChange::default() };
-        self.manager.modify_volume(&self.caller, id, change).await.map(|_| ())
     }
 
     pub(super) async fn drain(&mut self, id: ServerId, draining: bool) {
@@ -668,6 +687,7 @@ impl Fleet {
         self.store = Store::memory();
         self.manager = manager(&self.store);
         self.cursor = Cursor { incarnation: self.store.incarnation(), position: 0 };
+        works::publish(&self.store).await;
         self.orders.clear();
         self.new_manager(true).await;
     }
@@ -725,8 +745,19 @@ impl Fleet {
         self.leader.told(stripe, *copy)
     }
 
-    pub(super) fn zones_of(&self, id: &VolumeId) -> Vec<String> {
+    pub(crate) fn zones_of(&self, id: &VolumeId) -> Vec<String> {
         self.servers_of(id).iter().map(|server| self.servers[server].zone.to_string()).collect()
+    }
+
+    /// How often a primary has handed over.
+    pub(super) fn hand_overs(&self) -> usize {
+        self.hand_overs
+    }
+
+    pub(super) async fn delete(&mut self, id: &VolumeId) {
+        use terrane_ec2::service::VolumeService as _;
+        self.manager.delete_volume(&self.caller, id).await.unwrap();
+        self.volumes.retain(|other| other != id);
     }
 
     pub(super) fn copies_at(&self, id: ServerId) -> usize {
@@ -735,7 +766,7 @@ impl Fleet {
 
     /// Everything is whole: copies in sync on different servers that are not drained, no copy too many anywhere, and pools
     /// promise exactly what is there.
-    pub(super) async fn check_at_rest(&self) {
+    pub(crate) async fn check_at_rest(&self) {
         let (volumes, stripes, deletions, map) = self
             .store
             .read(|tx| async move {
@@ -744,20 +775,24 @@ impl Fleet {
             })
             .await
             .unwrap();
-        for (_, row) in &volumes {
-            assert_eq!(row.grows_to(), None, "{row:?}");
-        }
+        assert!(self.unfinished().await.is_empty());
+        let sizes: BTreeMap<&VolumeId, u64> =
+            volumes.iter().map(|(_, row)| (&row.id, row.blocks_of_stripe(row.settings.size_gib))).collect();
         let mut promised: BTreeMap<(ServerId, PoolName), Demand> = BTreeMap::new();
         let mut wanted: BTreeSet<(ServerId, StripeId, CopyId)> = BTreeSet::new();
         for (_, row) in &stripes {
             let record = row.record.as_ref().unwrap_or_else(|| panic!("not made: {row:?}"));
             assert!(record.active && !record.fencing, "{row:?}");
-            assert_eq!(record.now.in_sync.len(), 2, "{row:?}");
+            assert_eq!(row.change, None, "{row:?}");
+            assert_eq!(row.identity.blocks, sizes[&row.identity.volume], "{row:?}");
+            let wanted_copies = row.wanted as usize;
+            assert_eq!(record.now.in_sync.len(), wanted_copies, "{row:?}");
             assert_eq!((record.now.joining.len(), record.now.absent.len()), (0, 0), "{row:?}");
             let servers: BTreeSet<ServerId> = row.places.values().map(|place| place.server).collect();
-            assert_eq!((servers.len(), row.places.len()), (2, 2), "{row:?}");
+            assert_eq!((servers.len(), row.places.len()), (wanted_copies, wanted_copies), "{row:?}");
             for (copy, place) in &row.places {
                 assert!(!map.servers[&place.server].0.draining, "{row:?}");
+                assert_eq!(map.servers[&place.server].1[&place.pool].media, row.media, "{row:?}");
                 wanted.insert((place.server, row.id, *copy));
                 let there = &self.servers[&place.server].copies[&(row.id, *copy)];
                 assert!(there.identity.blocks >= row.identity.blocks, "{row:?}");
