@@ -1,4 +1,6 @@
-//! `cargo xtask soak NAME`: simulated histories by the ten thousand, and fuzzing.
+//! `cargo xtask soak NAME`: simulated histories by the ten thousand, fuzzing, and hours among noisy neighbours.
+
+mod qos;
 
 use std::process::Command;
 use std::time::Instant;
@@ -29,6 +31,9 @@ pub(crate) struct Length {
     /// How long a frozen part stands still, in seconds (volume-faults).
     #[arg(long, default_value_t = 30)]
     freeze: u64,
+    /// How long, in minutes (qos).
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
 }
 
 /// Names for all worlds that a service rests on.
@@ -45,6 +50,7 @@ pub(crate) fn run(name: &str, length: &Length) -> Result<()> {
         let what = match name {
             "fuzz" => fuzz(length)?,
             "volume-faults" => volume_faults(length)?,
+            "qos" => qos::run(length.minutes)?,
             "volumes" => format!("{}; {}", search_volumes(length)?, simulate("block", length, 100_000)?),
             world => simulate(world, length, 50_000)?,
         };

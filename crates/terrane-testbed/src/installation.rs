@@ -21,7 +21,16 @@ pub trait Installation {
     /// # Errors
     /// It is refused, or is not available in time.
     fn create_volume(&self, size_gib: u32) -> Result<String> {
-        let made = self.cli(&["volume", "create", "--size", &size_gib.to_string()])?;
+        self.create_volume_with(size_gib, &[])
+    }
+
+    /// The same with more options of `terrane volume create`: type, IOPS, throughput.
+    ///
+    /// # Errors
+    /// As [`Self::create_volume`].
+    fn create_volume_with(&self, size_gib: u32, options: &[&str]) -> Result<String> {
+        let size = size_gib.to_string();
+        let made = self.cli(&[&["volume", "create", "--size", &size], options].concat())?;
         let id = made["id"].as_str().with_context(|| format!("no id in {made}"))?.to_owned();
         self.wait_state(&id, "available")?;
         Ok(id)

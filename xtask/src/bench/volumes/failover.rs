@@ -9,6 +9,8 @@ use terrane_testbed::fio::Verifier;
 use terrane_testbed::probe::{self, Probe};
 use terrane_testbed::{Cluster, Installation, Member, PATIENCE, Plan, Role};
 
+use super::targets::FAST;
+
 /// How long a frozen primary stands still.
 const FREEZE: Duration = Duration::from_secs(3);
 
@@ -23,7 +25,7 @@ pub(super) struct Found {
 /// So many kills and freezes of whoever is the primary, while fio verifies and a probe writes.
 pub(super) fn run(binary: &Path, dir: &Path, rounds: usize) -> Result<Found> {
     let mut cluster = Cluster::start_in(Plan::new(binary, 3, 1), TempDir::with_prefix_in("failover", dir)?)?;
-    let volume = cluster.create_volume(2)?;
+    let volume = cluster.create_volume_with(2, &FAST)?;
     let url = cluster.attach(&volume, &cluster.instance(Member::Node(0))?)?;
     let work = cluster.dir().to_path_buf();
     let verifier = Verifier::start(&url, "512m", "64m", &work);

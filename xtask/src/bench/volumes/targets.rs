@@ -12,6 +12,9 @@ use terrane_testbed::{Cluster, Installation, Member, PATIENCE, Plan, Process, Up
 
 use super::drive;
 
+/// A volume that may do whatever the machine can.
+pub(super) const FAST: [&str; 6] = ["--type", "gp3", "--iops", "80000", "--throughput", "2000"];
+
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -90,14 +93,14 @@ impl Target {
 
 fn processes(binary: &Path, home: TempDir, gib: u64) -> Result<(String, Keeps)> {
     let cluster = Cluster::start_in(Plan::new(binary, 2, 1), home)?;
-    let volume = cluster.create_volume(u32::try_from(gib)?)?;
+    let volume = cluster.create_volume_with(u32::try_from(gib)?, &FAST)?;
     let url = cluster.attach(&volume, &cluster.instance(Member::Node(0))?)?;
     Ok((url, Keeps::Cluster(Box::new(cluster))))
 }
 
 fn up(binary: &Path, home: TempDir, gib: u64) -> Result<(String, Keeps)> {
     let up = Up::start_in(binary, home)?;
-    let volume = up.create_volume(u32::try_from(gib)?)?;
+    let volume = up.create_volume_with(u32::try_from(gib)?, &FAST)?;
     let url = up.attach(&volume, &up.instance()?)?;
     Ok((url, Keeps::Up(Box::new(up))))
 }
