@@ -10,6 +10,7 @@ use terrane_telemetry::audit::{AuditEvent, AuditLog};
 
 use crate::body::Body;
 use crate::dispatch::{Family, family};
+use crate::ebs::{EbsCall, EbsDoor};
 use crate::ec2::{Ec2Call, Ec2Door};
 use crate::metrics::{Answer, FrontMetrics, Protocol};
 use crate::native::{Native, NativeCall};
@@ -29,6 +30,8 @@ pub struct FrontDoor {
     pub sts: Sts,
     /// EC2, where volumes are offered.
     pub ec2: Option<Ec2Door>,
+    /// The EBS direct APIs, where snapshots are offered.
+    pub ebs: Option<EbsDoor>,
     /// Where mutating calls are written down.
     pub audit: AuditLog,
     /// Metrics.
@@ -67,6 +70,11 @@ impl FrontDoor {
                 let response = ec2.handle(&id.0, peer, request).await;
                 self.audit_ec2(peer, &id, &response);
                 (Protocol::ec2, response)
+            }
+            Family::Ebs if let Some(ebs) = &self.ebs => {
+                let response = ebs.handle(&id.0, peer, request).await;
+                self.audit_ebs(peer, &id, &response);
+                (Protocol::ebs, response)
             }
             other => (Protocol::other, not_offered(&other, &id)),
         };
@@ -112,6 +120,22 @@ impl FrontDoor {
             principal: call.principal,
             source: Some(peer.address.ip().to_string()),
             action: format!("ec2:{action}"),
+            resource: call.resource,
+            status: response.status().as_u16(),
+            error: call.error.map(str::to_owned),
+        });
+    }
+
+    fn audit_ebs(&self, peer: Peer, id: &RequestId, response: &Response<Body>) {
+        let call = response.extensions().get::<EbsCall>().cloned().unwrap_or_default();
+        let Some(action) = call.action.filter(|_| call.mutates) else { return };
+        self.audit.record(AuditEvent {
+            time: jiff::Timestamp::now().to_string(),
+            request_id: id.0.to_string(),
+            account: call.account,
+            principal: call.principal,
+            source: Some(peer.address.ip().to_string()),
+            action: format!("ebs:{action}"),
             resource: call.resource,
             status: response.status().as_u16(),
             error: call.error.map(str::to_owned),

@@ -2,6 +2,7 @@
 
 mod body;
 mod dispatch;
+mod ebs;
 mod ec2;
 mod extract;
 mod front;
@@ -16,6 +17,7 @@ mod volumes;
 mod xml;
 
 pub use body::{Body, BodyError};
+pub use ebs::EbsDoor;
 pub use ec2::Ec2Door;
 pub use front::FrontDoor;
 pub use gate::AuthGate;

@@ -18,6 +18,8 @@ pub(crate) enum Protocol {
     #[expect(non_camel_case_types, reason = "the label's text")]
     ec2,
     #[expect(non_camel_case_types, reason = "the label's text")]
+    ebs,
+    #[expect(non_camel_case_types, reason = "the label's text")]
     other,
 }
 

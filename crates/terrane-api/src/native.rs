@@ -15,12 +15,14 @@ mod openapi;
 mod policies;
 mod queues;
 mod servers;
+mod snapshots;
 mod store;
 mod system;
 mod tokens;
 mod users;
 mod volumes;
 mod webhooks;
+mod workflows;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -54,6 +56,7 @@ pub mod types {
     pub use super::policies::{Policy, PolicyText, Validation, WhyAnswer, WhyRequest};
     pub use super::queues::{DrainRequest, DrainStatus, Queue, QueueSelection};
     pub use super::servers::{BlockServer, Pool, Rebuild};
+    pub use super::snapshots::{Snapshot, SnapshotCopy, SnapshotPatch};
     pub use super::store::{Backup, MadeBackup, NewBackup};
     pub use super::system::{ComponentHealth, Health, HistorySeries, ServerStatus};
     pub use super::tokens::{NewToken, Token, TokenWithText};
@@ -63,6 +66,7 @@ pub mod types {
         VolumeSettings, VolumeSummary,
     };
     pub use super::webhooks::{NewWebhook, Webhook};
+    pub use super::workflows::{Workflow, WorkflowStep};
 }
 
 /// Longest body of a native request, bytes.
@@ -108,7 +112,9 @@ impl Native {
             .merge(completions::routes())
             .merge(store::routes())
             .merge(volumes::routes())
+            .merge(snapshots::routes())
             .merge(servers::routes())
+            .merge(workflows::routes())
             .merge(instances::routes())
             .with_state(app.clone());
         Self { open: system::open_routes().with_state(app.clone()), signed, app }

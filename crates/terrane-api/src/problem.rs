@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use terrane_auth::AuthError;
-use terrane_ec2::service::ServiceError;
+use terrane_ec2::service::{ServiceError, SnapshotError};
 use terrane_objects::service::ObjectError;
 use utoipa::ToSchema;
 
@@ -212,6 +212,29 @@ impl From<ServiceError> for Problem {
             E::Unsupported(_) => (StatusCode::NOT_IMPLEMENTED, "not-offered"),
             E::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             E::Internal(_) => return Self::internal("volumes failed", &error),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<SnapshotError> for Problem {
+    fn from(error: SnapshotError) -> Self {
+        use SnapshotError as E;
+        let (status, code) = match &error {
+            E::NotFound(_) | E::VolumeNotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            E::IncorrectState { .. } => (StatusCode::CONFLICT, "incorrect-state"),
+            E::Locked(_) | E::LockRefused(_) => (StatusCode::CONFLICT, "locked"),
+            E::TokenMismatch => (StatusCode::CONFLICT, "idempotent-parameter-mismatch"),
+            E::TooMany { .. } | E::TagLimit(_) => (StatusCode::CONFLICT, "limit-exceeded"),
+            E::Unsupported(_) => (StatusCode::NOT_IMPLEMENTED, "not-offered"),
+            E::Busy | E::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            E::Internal(_) => return Self::internal("snapshots failed", &error),
+            E::VolumeSize(_)
+            | E::NoSuchBlock { .. }
+            | E::Mismatch(_)
+            | E::BlockToken
+            | E::PageToken
+            | E::Unrelated => (StatusCode::BAD_REQUEST, "bad-request"),
         };
         Self::new(status, code, error.to_string())
     }

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use terrane_ec2::service::{ServiceError, VolumeService};
 use terrane_types::{AccountId, VolumeId};
 use terrane_volumes::Manager;
-use terrane_volumes::admin::{RebuildReport, ServerDetail, VolumeDetail};
+use terrane_volumes::admin::{
+    Change, ModificationDetail, RebuildReport, ServerDetail, VolumeDetail, WorkflowDetail, WorkflowOrder,
+};
 
 /// Volumes, where they are offered.
 #[derive(Clone)]
@@ -32,6 +34,56 @@ pub trait VolumeAdmin: Send + Sync + 'static {
     /// # Errors
     /// The account has no such volume.
     async fn volume_detail(&self, account: &AccountId, id: &VolumeId) -> Result<VolumeDetail, ServiceError>;
+
+    /// See [`Manager::modify`].
+    ///
+    /// # Errors
+    /// No such volume or zone; what its type has not; no room.
+    async fn modify(
+        &self,
+        account: &AccountId,
+        id: &VolumeId,
+        change: &Change,
+    ) -> Result<ModificationDetail, ServiceError>;
+
+    /// See [`Manager::cancel_modification`].
+    ///
+    /// # Errors
+    /// No such volume; there is nothing to be given up.
+    async fn cancel_modification(
+        &self,
+        account: &AccountId,
+        id: &VolumeId,
+    ) -> Result<ModificationDetail, ServiceError>;
+
+    /// See [`Manager::modifications`].
+    ///
+    /// # Errors
+    /// No such volume.
+    async fn modifications(
+        &self,
+        account: &AccountId,
+        id: Option<&VolumeId>,
+    ) -> Result<Vec<ModificationDetail>, ServiceError>;
+
+    /// See [`Manager::workflow_list`].
+    ///
+    /// # Errors
+    /// The manager cannot answer.
+    async fn workflows(&self, after: Option<&str>, limit: usize)
+    -> Result<Vec<WorkflowDetail>, ServiceError>;
+
+    /// See [`Manager::workflow`].
+    ///
+    /// # Errors
+    /// The manager cannot answer.
+    async fn workflow(&self, id: &str) -> Result<Option<WorkflowDetail>, ServiceError>;
+
+    /// See [`Manager::order_workflow`].
+    ///
+    /// # Errors
+    /// There is none of this name; that cannot be asked of it now.
+    async fn order_workflow(&self, id: &str, order: WorkflowOrder) -> Result<WorkflowDetail, ServiceError>;
 
     /// See [`Manager::servers`].
     ///
@@ -68,6 +120,47 @@ pub trait VolumeAdmin: Send + Sync + 'static {
 impl VolumeAdmin for Manager {
     async fn volume_detail(&self, account: &AccountId, id: &VolumeId) -> Result<VolumeDetail, ServiceError> {
         self.volume_detail(Some(account), id).await
+    }
+
+    async fn modify(
+        &self,
+        account: &AccountId,
+        id: &VolumeId,
+        change: &Change,
+    ) -> Result<ModificationDetail, ServiceError> {
+        self.modify(account, id, change).await
+    }
+
+    async fn cancel_modification(
+        &self,
+        account: &AccountId,
+        id: &VolumeId,
+    ) -> Result<ModificationDetail, ServiceError> {
+        self.cancel_modification(account, id).await
+    }
+
+    async fn modifications(
+        &self,
+        account: &AccountId,
+        id: Option<&VolumeId>,
+    ) -> Result<Vec<ModificationDetail>, ServiceError> {
+        self.modifications(account, id).await
+    }
+
+    async fn workflows(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<WorkflowDetail>, ServiceError> {
+        self.workflow_list(after, limit).await
+    }
+
+    async fn workflow(&self, id: &str) -> Result<Option<WorkflowDetail>, ServiceError> {
+        self.workflow(id).await
+    }
+
+    async fn order_workflow(&self, id: &str, order: WorkflowOrder) -> Result<WorkflowDetail, ServiceError> {
+        self.order_workflow(id, order).await
     }
 
     async fn servers(&self) -> Result<Vec<ServerDetail>, ServiceError> {

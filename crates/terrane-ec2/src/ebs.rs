@@ -135,3 +135,6 @@ impl std::fmt::Debug for Ebs {
         f.debug_struct("Ebs").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

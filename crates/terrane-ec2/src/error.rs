@@ -170,6 +170,7 @@ impl From<SnapshotError> for Ec2Error {
             SnapshotError::IncorrectState { .. } => "IncorrectState",
             SnapshotError::Locked(_) => "OperationNotPermitted",
             SnapshotError::TokenMismatch => "IdempotentParameterMismatch",
+            SnapshotError::TagLimit(_) => "TagLimitExceeded",
             SnapshotError::TooMany { .. } => "SnapshotLimitExceeded",
             SnapshotError::Busy => "RequestLimitExceeded",
             SnapshotError::Unsupported(_) => "UnsupportedOperation",

@@ -10,6 +10,7 @@ mod drive;
 mod input;
 mod instance;
 mod key;
+mod modify;
 mod operation;
 mod output;
 mod policy;
@@ -17,11 +18,13 @@ mod progress;
 mod queue;
 mod router;
 mod server;
+mod snapshot;
 mod status;
 mod store;
 mod token;
 mod user;
 mod volume;
+mod workflow;
 
 use std::process::ExitCode;
 
@@ -30,6 +33,7 @@ use clap_complete::Shell;
 
 use self::client::CallError;
 use self::connect::Connect;
+pub(crate) use self::credentials::profile;
 use self::output::Format;
 pub(crate) use self::output::{Output, say};
 use crate::server as process;
@@ -70,9 +74,15 @@ enum Command {
     /// Volumes: replicated block devices.
     #[command(subcommand)]
     Volume(volume::Verb),
+    /// Snapshots of volumes.
+    #[command(subcommand)]
+    Snapshot(snapshot::Verb),
     /// Block servers, which hold volumes' copies.
     #[command(subcommand)]
     Server(server::Verb),
+    /// Workflows: long changes of several steps, which end completed or undone.
+    #[command(subcommand)]
+    Workflow(workflow::Verb),
     /// Instances, which volumes attach to.
     #[command(subcommand)]
     Instance(instance::Verb),
@@ -131,7 +141,9 @@ async fn command(cli: Cli) -> anyhow::Result<()> {
         Command::Queue(verb) => queue::run(&connect.client()?, &out, verb).await,
         Command::Drive(verb) => drive::run(&connect.client()?, &out, verb).await,
         Command::Volume(verb) => volume::run(connect, &out, verb).await,
+        Command::Snapshot(verb) => snapshot::run(&connect.client()?, &out, verb).await,
         Command::Server(verb) => server::run(&connect.client()?, &out, verb).await,
+        Command::Workflow(verb) => workflow::run(&connect.client()?, &out, verb).await,
         Command::Instance(verb) => instance::run(&connect.client()?, &out, verb).await,
         Command::Operation(verb) => operation::run(&connect.client()?, &out, verb).await,
         Command::Account(verb) => account::run(&connect.client()?, &out, verb).await,

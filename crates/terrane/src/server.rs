@@ -8,6 +8,7 @@ mod objects;
 mod offline;
 mod roles;
 mod signals;
+mod snapshots;
 mod volumes;
 mod volumes_config;
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use http::StatusCode;
 use terrane_auth::Auth;
+use terrane_ec2::service::SnapshotService;
 use terrane_objects::service::ObjectService;
 use terrane_store::Store;
 use terrane_telemetry::Metrics;
@@ -47,6 +48,8 @@ pub struct App {
     pub installation: Installation,
     /// Volumes, where they are offered.
     pub volumes: Option<Volumes>,
+    /// Snapshots, where they are kept.
+    pub snapshots: Option<Arc<dyn SnapshotService>>,
     /// Cancelled when the server is about to stop: long polls and event streams end.
     pub closing: CancellationToken,
 }

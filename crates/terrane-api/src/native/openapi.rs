@@ -4,8 +4,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::{
-    accounts, buckets, completions, drives, instances, keys, policies, queues, servers, store, system,
-    tokens, users, volumes, webhooks,
+    accounts, buckets, completions, drives, instances, keys, policies, queues, servers, snapshots, store,
+    system, tokens, users, volumes, webhooks, workflows,
 };
 use crate::problem::Problem;
 
@@ -32,7 +32,11 @@ use crate::problem::Problem;
         drives::list, drives::scrub, drives::replace,
         store::list, store::create,
         volumes::list, volumes::create, volumes::show, volumes::modify, volumes::delete, volumes::attach,
-        volumes::detach, volumes::declare_lost,
+        volumes::detach, volumes::declare_lost, volumes::latest_modifications, volumes::modifications,
+        volumes::cancel,
+        workflows::list, workflows::show, workflows::pause, workflows::resume, workflows::cancel,
+        snapshots::list, snapshots::show, snapshots::change, snapshots::delete, snapshots::copy,
+        snapshots::restore,
         servers::list, servers::show, servers::drain, servers::undrain, servers::rebuild,
         instances::list,
     ),

@@ -13,6 +13,7 @@ use terrane_auth::policy::Target;
 use terrane_ec2::service::limits::{self, Wish};
 use terrane_ec2::service::{self, Caller, ClientToken, Select, TAGS_MAX, VolumeType, is_device_name};
 use terrane_types::{InstanceId, VolumeId, Zone};
+use terrane_volumes::admin::{Change, MIRRORS};
 use utoipa::IntoParams;
 
 use super::app::{App, Volumes};
@@ -34,6 +35,9 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/_terrane/v1/volumes", get(list).post(create))
         .route("/_terrane/v1/volumes/{volume}", get(show).patch(modify).delete(delete))
+        .route("/_terrane/v1/modifications", get(latest_modifications))
+        .route("/_terrane/v1/volumes/{volume}/modifications", get(modifications))
+        .route("/_terrane/v1/volumes/{volume}/modifications/cancel", post(cancel))
         .route("/_terrane/v1/volumes/{volume}/attach", post(attach))
         .route("/_terrane/v1/volumes/{volume}/detach", post(detach))
         .route("/_terrane/v1/volumes/{volume}/declare-lost", post(declare_lost))
@@ -172,11 +176,14 @@ pub(super) async fn show(
     Ok(Json(shown(&app, &call, &id).await?))
 }
 
-/// Changes a volume's settings. What its servers can grant at once holds at once.
+/// Changes a volume in use. What can be granted where it lies holds at once; for everything else data move, and what was
+/// asked for holds when they have.
 #[utoipa::path(patch, path = "/_terrane/v1/volumes/{volume}", tag = "volumes", request_body = VolumePatch,
     params(("volume" = String, Path, description = "Identifier")), responses(
     (status = 200, description = "The change, done or on its way", body = Modification),
     (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    (status = 501, description = "Not implemented", body = Problem, content_type = "application/problem+json"),
+    (status = 507, description = "No server has room", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn modify(
     State(app): State<Arc<App>>,
@@ -186,13 +193,75 @@ pub(super) async fn modify(
 ) -> Result<Json<Modification>, Problem> {
     let id = parse_volume(&volume)?;
     call.allow(&app.auth, "ec2:ModifyVolume", call.account(), Target::Volume(id.as_str())).await?;
-    let VolumePatch { size_gib, kind, iops, throughput, multi_attach } = patch;
+    let change = change_of(patch)?;
+    Ok(Json(app.volumes()?.admin.modify(call.account(), &id, &change).await?))
+}
+
+/// What the request alone decides of a change.
+fn change_of(patch: VolumePatch) -> Result<Change, Problem> {
+    let VolumePatch { size_gib, kind, iops, throughput, multi_attach, .. } = patch;
+    if patch.stripes.is_some() {
+        let text = "the number of stripes cannot be changed yet";
+        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "not-implemented", text));
+    }
+    if patch.mirrors.is_some_and(|mirrors| !MIRRORS.contains(&mirrors)) {
+        let text = format!("a volume has {} to {} mirrors", MIRRORS.start(), MIRRORS.end());
+        return Err(Problem::bad_request(text));
+    }
     let kind = kind.as_deref().map(kind_of).transpose()?;
-    let change = service::VolumeChange { size_gib, kind, iops, throughput, multi_attach };
-    if change == service::VolumeChange::default() {
+    let zone = patch.zone.as_deref().map(Zone::parse).transpose();
+    let zone = zone.map_err(|error| Problem::bad_request(error.to_string()))?;
+    let settings = service::VolumeChange { size_gib, kind, iops, throughput, multi_attach };
+    let change = Change { settings, zone, mirrors: patch.mirrors, allow_truncate: patch.allow_truncate };
+    if (Change { allow_truncate: false, ..change.clone() }) == Change::default() {
         return Err(Problem::bad_request("nothing is to be changed"));
     }
-    Ok(Json(app.volumes()?.service.modify_volume(&caller(&call), &id, change).await?.into()))
+    Ok(change)
+}
+
+/// The latest change of each of the account's volumes that was ever changed.
+#[utoipa::path(get, path = "/_terrane/v1/modifications", tag = "volumes", responses(
+    (status = 200, description = "Changes", body = Vec<Modification>),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn latest_modifications(
+    State(app): State<Arc<App>>,
+    call: Call,
+) -> Result<Json<Vec<Modification>>, Problem> {
+    call.allow(&app.auth, "ec2:DescribeVolumesModifications", call.account(), Target::Account).await?;
+    Ok(Json(app.volumes()?.admin.modifications(call.account(), None).await?))
+}
+
+/// The changes of a volume, the latest first; the last twenty.
+#[utoipa::path(get, path = "/_terrane/v1/volumes/{volume}/modifications", tag = "volumes",
+    params(("volume" = String, Path, description = "Identifier")), responses(
+    (status = 200, description = "Changes", body = Vec<Modification>),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn modifications(
+    State(app): State<Arc<App>>,
+    call: Call,
+    Path(volume): Path<String>,
+) -> Result<Json<Vec<Modification>>, Problem> {
+    call.allow(&app.auth, "ec2:DescribeVolumesModifications", call.account(), Target::Account).await?;
+    let id = parse_volume(&volume)?;
+    Ok(Json(app.volumes()?.admin.modifications(call.account(), Some(&id)).await?))
+}
+
+/// Gives up the latest change of a volume, as long as it has not taken effect.
+#[utoipa::path(post, path = "/_terrane/v1/volumes/{volume}/modifications/cancel", tag = "volumes",
+    params(("volume" = String, Path, description = "Identifier")), responses(
+    (status = 200, description = "Being given up", body = Modification),
+    (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn cancel(
+    State(app): State<Arc<App>>,
+    call: Call,
+    Path(volume): Path<String>,
+) -> Result<Json<Modification>, Problem> {
+    let id = parse_volume(&volume)?;
+    call.allow(&app.auth, "ec2:ModifyVolume", call.account(), Target::Volume(id.as_str())).await?;
+    Ok(Json(app.volumes()?.admin.cancel_modification(call.account(), &id).await?))
 }
 
 /// Deletes a volume that is attached to nothing.

@@ -76,6 +76,7 @@ impl Fixture {
             history: history.clone(),
             health: health.clone(),
             installation: installation(dir.path()),
+            snapshots: None,
             volumes: Some(Volumes { service: volumes.clone(), admin: Arc::new(Admin(volumes.clone())) }),
             closing: closing.clone(),
         });
@@ -85,6 +86,7 @@ impl Fixture {
             native,
             sts: Sts::new(auth.clone()),
             ec2: Some(Ec2Door::new(auth.clone(), ec2(&volumes))),
+            ebs: None,
             audit: audit.clone(),
             metrics: front_metrics.clone(),
             domains: vec![DOMAIN.to_owned()],

@@ -8,10 +8,13 @@ use serde_json::{Value, json};
 use terrane_api::VolumeAdmin;
 use terrane_auth::{Identity, ManagedPolicy, UserName};
 use terrane_ec2::model::Model;
-use terrane_ec2::service::{Caller, Select, ServiceError, VolumeService as _, VolumeState};
+use terrane_ec2::service::{
+    Caller, Select, ServiceError, Settings, VolumeModification, VolumeService as _, VolumeState,
+};
 use terrane_types::{AccountId, VolumeId};
 use terrane_volumes::admin::{
-    AttachmentDetail, CopyDetail, NbdUrl, RebuildReport, ServerDetail, VolumeDetail,
+    AttachmentDetail, Change, CopyDetail, ModificationDetail, NbdUrl, RebuildReport, ServerDetail,
+    TraitsDetail, VolumeDetail, WorkflowDetail, WorkflowOrder,
 };
 
 use crate::fixture::{Answer, Fixture, signer};
@@ -49,8 +52,101 @@ fn copy(number: u64, role: &str) -> CopyDetail {
     }
 }
 
+/// What a manager would say of the model's modification of a volume.
+fn modification(modified: VolumeModification, change: &Change) -> ModificationDetail {
+    let traits = |settings: Settings, mirrors| TraitsDetail {
+        size_gib: settings.size_gib,
+        kind: settings.kind.to_string(),
+        iops: settings.iops,
+        throughput: settings.throughput,
+        multi_attach: settings.multi_attach,
+        zone: change.zone.as_ref().map_or("us-east-1a".to_owned(), ToString::to_string),
+        mirrors,
+    };
+    ModificationDetail {
+        volume_id: modified.volume.to_string(),
+        number: 1,
+        state: format!("{:?}", modified.state).to_lowercase(),
+        progress: modified.progress,
+        eta_seconds: None,
+        message: modified.message,
+        original: traits(modified.original, 1),
+        target: traits(modified.target, change.mirrors.unwrap_or(1)),
+        started: modified.started.to_string(),
+        ended: modified.ended.map(|ended| ended.to_string()),
+        workflow: None,
+    }
+}
+
+fn workflow(status: &str) -> WorkflowDetail {
+    WorkflowDetail {
+        id: "one".into(),
+        template: "volume-modify".into(),
+        version: 1,
+        subject: "vol-1".into(),
+        status: status.into(),
+        progress: 50,
+        cause: None,
+        past_return: false,
+        created: "1970-01-01T00:00:00Z".into(),
+        params: Default::default(),
+        steps: Vec::new(),
+    }
+}
+
 #[async_trait]
 impl VolumeAdmin for Admin {
+    async fn modify(
+        &self,
+        account: &AccountId,
+        id: &VolumeId,
+        change: &Change,
+    ) -> Result<ModificationDetail, ServiceError> {
+        let caller = Caller { account: account.clone(), principal: String::new(), request_id: String::new() };
+        let modified = self.0.modify_volume(&caller, id, change.settings).await?;
+        Ok(modification(modified, change))
+    }
+
+    async fn cancel_modification(
+        &self,
+        _: &AccountId,
+        id: &VolumeId,
+    ) -> Result<ModificationDetail, ServiceError> {
+        let what = format!("volume {id}");
+        Err(ServiceError::IncorrectState { what, state: "not being modified".into(), expected: "modified" })
+    }
+
+    async fn modifications(
+        &self,
+        account: &AccountId,
+        id: Option<&VolumeId>,
+    ) -> Result<Vec<ModificationDetail>, ServiceError> {
+        let caller = Caller { account: account.clone(), principal: String::new(), request_id: String::new() };
+        let select = match id {
+            Some(id) => Select::Ids(std::slice::from_ref(id)),
+            None => Select::Page { after: None, limit: 100 },
+        };
+        let volumes = self.0.volumes(&caller, select).await?;
+        let modified = volumes.into_iter().filter_map(|volume| volume.modification);
+        Ok(modified.map(|modified| modification(modified, &Change::default())).collect())
+    }
+
+    async fn workflows(&self, after: Option<&str>, _: usize) -> Result<Vec<WorkflowDetail>, ServiceError> {
+        Ok(if after.is_none() { vec![workflow("running")] } else { Vec::new() })
+    }
+
+    async fn workflow(&self, id: &str) -> Result<Option<WorkflowDetail>, ServiceError> {
+        Ok((id == "one").then(|| workflow("running")))
+    }
+
+    async fn order_workflow(&self, _: &str, order: WorkflowOrder) -> Result<WorkflowDetail, ServiceError> {
+        Ok(workflow(match order {
+            WorkflowOrder::Pause => "paused",
+            WorkflowOrder::Resume => "running",
+            WorkflowOrder::Cancel => "undoing",
+        }))
+    }
+
     async fn volume_detail(&self, account: &AccountId, id: &VolumeId) -> Result<VolumeDetail, ServiceError> {
         let caller = Caller { account: account.clone(), principal: String::new(), request_id: String::new() };
         let ids = [id.clone()];
@@ -183,6 +279,16 @@ async fn wishes_that_make_no_sense() {
     assert_eq!((nobody.status, nobody.problem()), (404, "not-found".into()));
     let nothing = door.native(Method::PATCH, &path, Some(json!({}))).await;
     assert_eq!(nothing.status, 400);
+    let mut patch = async |wish: Value| door.native(Method::PATCH, &path, Some(wish)).await;
+    for (wish, status, code) in [
+        (json!({ "mirrors": 4 }), 400, "bad-request"),
+        (json!({ "zone": "no zone" }), 400, "bad-request"),
+        (json!({ "allow_truncate": true }), 400, "bad-request"),
+        (json!({ "stripes": 2 }), 501, "not-implemented"),
+    ] {
+        let answer = patch(wish.clone()).await;
+        assert_eq!((answer.status, &*answer.problem()), (status, code), "{wish}");
+    }
     let unnamed = door.native(Method::GET, &format!("{VOLUMES}/vol-nonsense"), None).await;
     assert_eq!(unnamed.status, 400);
 }
@@ -219,6 +325,36 @@ async fn others_see_neither_volumes_nor_their_addresses() {
     let reader = door.signed(&signer(&key, "terrane"), Method::GET, &path, b"").await;
     assert_eq!((reader.status, &reader.json()["attachments"][0]["nbd_url"]), (200, &Value::Null));
     assert!(!reader.text.contains("nbd+unix"), "who may only look gets no address to write to");
+}
+
+#[tokio::test]
+async fn changes_are_told_and_given_up() {
+    let door = Fixture::new().await;
+    let made = post(&door, VOLUMES, json!({ "size_gib": 1 })).await.json();
+    let path = format!("{VOLUMES}/{}", made["id"].as_str().unwrap());
+    let wish = json!({ "size_gib": 2, "zone": "us-east-1b", "mirrors": 2 });
+    let asked = door.native(Method::PATCH, &path, Some(wish)).await.json();
+    assert_eq!((&asked["target"]["mirrors"], &asked["target"]["zone"]), (&json!(2), &json!("us-east-1b")));
+    for list in [format!("{path}/modifications"), "/_terrane/v1/modifications".to_owned()] {
+        let listed = door.native(Method::GET, &list, None).await.json();
+        assert_eq!(listed[0]["target"]["size_gib"], 2, "{list}");
+    }
+    let late = post(&door, &format!("{path}/modifications/cancel"), json!({})).await;
+    assert_eq!((late.status, late.problem()), (409, "incorrect-state".into()));
+}
+
+#[tokio::test]
+async fn workflows_are_the_operators() {
+    let door = Fixture::new().await;
+    const PATH: &str = "/_terrane/v1/workflows";
+    let listed = door.native(Method::GET, PATH, None).await.json();
+    assert_eq!((&listed[0]["id"], &listed[0]["progress"]), (&json!("one"), &json!(50)));
+    assert_eq!(door.native(Method::GET, &format!("{PATH}?after=one"), None).await.json(), json!([]));
+    for (order, status) in [("pause", "paused"), ("resume", "running"), ("cancel", "undoing")] {
+        assert_eq!(post(&door, &format!("{PATH}/one/{order}"), json!({})).await.json()["status"], status);
+    }
+    let unknown = post(&door, &format!("{PATH}/two/cancel"), json!({})).await;
+    assert_eq!((unknown.status, unknown.problem()), (404, "not-found".into()));
 }
 
 #[tokio::test]

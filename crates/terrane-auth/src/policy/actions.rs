@@ -150,6 +150,9 @@ const GROUPS: &[Group] = &[
         On::Account,
         "EnableEbsEncryptionByDefault DisableEbsEncryptionByDefault EnableSnapshotBlockPublicAccess",
     ),
+    Group("ebs", Read, On::Snapshot, "ListSnapshotBlocks ListChangedBlocks GetSnapshotBlock"),
+    Group("ebs", Write, On::Account, "StartSnapshot"),
+    Group("ebs", Write, On::Snapshot, "PutSnapshotBlock CompleteSnapshot"),
     // Whoever knows an attachment's address reads and writes the volume.
     Group("terrane", Write, On::Volume, "UseVolume"),
     Group(
@@ -171,13 +174,13 @@ const GROUPS: &[Group] = &[
         "terrane",
         Read,
         On::Installation,
-        "ListAccounts GetStatus ListDrives ListServers ListQueues GetMetrics ReadAuditLog CheckStore",
+        "ListAccounts GetStatus ListDrives ListServers ListWorkflows ListQueues GetMetrics ReadAuditLog CheckStore",
     ),
     Group(
         "terrane",
         Admin,
         On::Installation,
-        "CreateAccount UpdateAccount DeleteAccount ControlDrives ControlServers ControlQueues DeclareLost RotateKeys \
+        "CreateAccount UpdateAccount DeleteAccount ControlDrives ControlServers ControlWorkflows ControlQueues DeclareLost RotateKeys \
          BackupStore",
     ),
 ];

@@ -125,6 +125,7 @@ impl From<SnapshotError> for EbsError {
             | SnapshotError::LockRefused(_)
             | SnapshotError::Mismatch(_)
             | SnapshotError::Unsupported(_) => "INVALID_PARAMETER_VALUE",
+            SnapshotError::TagLimit(_) => "INVALID_TAG",
         };
         Self::invalid(reason, text)
     }

@@ -20,6 +20,7 @@ use crate::dto::{
 };
 use crate::error::{Ec2Error, shortened};
 use crate::filter::{Filtered, Filters, time};
+use crate::operation::Operation;
 use crate::page::{IDS_MAX, Page, Source, not_with_ids};
 use crate::service::{
     self, DESCRIPTION_CHARS_MAX, NewSnapshot, Scope, Select, ServiceError, SnapshotError, Tags,
@@ -44,6 +45,19 @@ async fn own(cx: &Context<'_>, id: &SnapshotId) -> Result<service::Snapshot, Ec2
     let select = Select::Ids(std::slice::from_ref(id));
     let found = cx.snapshots.snapshots(cx.caller, Scope::Own, select).await?;
     found.into_iter().next().ok_or_else(|| not_found(std::slice::from_ref(id)))
+}
+
+/// Goes no further if the caller only wants to know; says, then, what is not there.
+async fn rehearse<O: Operation>(
+    cx: &Context<'_>,
+    request: &O,
+    shelf: Shelf,
+    id: &SnapshotId,
+) -> Result<(), Ec2Error> {
+    if request.dry_run() {
+        shelf.select(cx, Select::Ids(std::slice::from_ref(id))).await?;
+    }
+    cx.dry_run(request)
 }
 
 /// Listings are of identifiers, or in pages.
@@ -88,6 +102,9 @@ enum Shelf {
 }
 
 impl Shelf {
+    /// What is the caller's.
+    const OWN: Self = Self::Scope(Scope::Own);
+
     async fn select(
         self,
         cx: &Context<'_>,
@@ -204,7 +221,7 @@ impl Restorer {
 
 pub(super) async fn delete(cx: &Context<'_>, request: DeleteSnapshotRequest) -> Result<Done, Ec2Error> {
     let id = snapshot_id(&request.snapshot_id)?;
-    cx.dry_run(&request)?;
+    rehearse(cx, &request, Shelf::OWN, &id).await?;
     cx.snapshots.delete_snapshot(cx.caller, &id).await?;
     Ok(Done)
 }
@@ -248,7 +265,7 @@ pub(super) async fn copy(
         tags: tags::of_new(&request.tag_specifications, "snapshot")?,
         copy_volume_tags: false,
     };
-    cx.dry_run(&request)?;
+    rehearse(cx, &request, Shelf::Scope(Scope::Usable), &source).await?;
     let copy = cx.snapshots.copy_snapshot(cx.caller, &source, &new).await?;
     Ok(CopySnapshotResult { snapshot_id: Some(copy.id.to_string()), tags: tag_list(&copy.tags) })
 }
@@ -261,6 +278,10 @@ pub(super) async fn create(cx: &Context<'_>, request: CreateSnapshotRequest) -> 
         tags: tags::of_new(&request.tag_specifications, "snapshot")?,
         copy_volume_tags: false,
     };
+    if !cx.snapshots.takes_volumes() {
+        existing(cx, &id).await?;
+        return Err(not_offered());
+    }
     cx.dry_run(&request)?;
     existing(cx, &id).await?;
     let made = cx.snapshots.create_snapshots(cx.caller, std::slice::from_ref(&id), &new).await?;
@@ -280,6 +301,10 @@ pub(super) async fn create_many(
         tags: tags::of_new(&request.tag_specifications, "snapshot")?,
         copy_volume_tags: request.copy_tags_from_source.is_some(),
     };
+    if !cx.snapshots.takes_volumes() {
+        cx.service.instances(cx.caller, Select::Ids(&[id])).await?;
+        return Err(not_offered());
+    }
     cx.dry_run(&request)?;
     let found = cx.service.instances(cx.caller, Select::Ids(&[id.clone()])).await?;
     // Hosts boot from their own disks: no volume here is a boot volume.
@@ -290,6 +315,11 @@ pub(super) async fn create_many(
     }
     let made = cx.snapshots.create_snapshots(cx.caller, &volumes, &new).await?;
     Ok(CreateSnapshotsResult { snapshots: Some(made.iter().map(info).collect()) })
+}
+
+/// What a rehearsal is told as well.
+fn not_offered() -> Ec2Error {
+    Ec2Error::unsupported("Snapshots of volumes are not offered; the EBS direct APIs build snapshots.")
 }
 
 fn state(state: service::SnapshotState) -> SnapshotState {

@@ -323,6 +323,9 @@ pub enum SnapshotError {
         /// How many.
         max: usize,
     },
+    /// A snapshot would have more than [`super::TAGS_MAX`] tags.
+    #[error("{0} would have more than 50 tags")]
+    TagLimit(SnapshotId),
     /// A size that cannot be.
     #[error("{0}")]
     VolumeSize(String),
@@ -385,6 +388,11 @@ pub trait SnapshotService: Send + Sync + 'static {
         caller: &Caller,
         select: Select<'_, SnapshotId>,
     ) -> SnapshotResult<Vec<Snapshot>>;
+
+    /// Whether snapshots of volumes can be made: what a rehearsal of [`SnapshotService::create_snapshots`] says.
+    fn takes_volumes(&self) -> bool {
+        false
+    }
 
     /// Snapshots of the caller's volumes, all of one moment.
     async fn create_snapshots(

@@ -34,7 +34,11 @@ pub(crate) const ACTIONS: &[(&str, &str, &str)] = &[
         "SnapshotId=snap-12345678&Attribute=createVolumePermission",
         "InvalidSnapshot.NotFound",
     ),
-    ("ModifySnapshotAttribute", "SnapshotId=snap-12345678", "InvalidSnapshot.NotFound"),
+    (
+        "ModifySnapshotAttribute",
+        "SnapshotId=snap-12345678&OperationType=add&UserGroup.1=all",
+        "InvalidSnapshot.NotFound",
+    ),
     (
         "ResetSnapshotAttribute",
         "SnapshotId=snap-12345678&Attribute=createVolumePermission",
@@ -49,7 +53,11 @@ pub(crate) const ACTIONS: &[(&str, &str, &str)] = &[
         "SourceSnapshotId.1=snap-12345678&AvailabilityZone.1=a",
         "UnsupportedOperation",
     ),
-    ("LockSnapshot", "SnapshotId=snap-12345678&LockMode=governance", "InvalidSnapshot.NotFound"),
+    (
+        "LockSnapshot",
+        "SnapshotId=snap-12345678&LockMode=governance&LockDuration=1",
+        "InvalidSnapshot.NotFound",
+    ),
     ("UnlockSnapshot", "SnapshotId=snap-12345678", "InvalidSnapshot.NotFound"),
     ("DescribeLockedSnapshots", "", ""),
     ("ListSnapshotsInRecycleBin", "", ""),

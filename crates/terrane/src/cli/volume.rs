@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use comfy_table::Table;
-use terrane_api::types::{
-    Attachment, AttachmentWish, Copy, DetachWish, Modification, NewVolume, Volume, VolumePatch, VolumeSummary,
-};
+use terrane_api::types::{Attachment, AttachmentWish, Copy, DetachWish, NewVolume, Volume, VolumeSummary};
 
 use super::client::{Client, encode};
 use super::connect::Connect;
 use super::device;
+use super::modify::{self, ModifyArgs};
 use super::output::{Output, facts, number, or_dash, table};
 use super::progress::Progress;
 
@@ -65,8 +64,14 @@ pub(crate) enum Verb {
     /// Make a block device of a volume that is attached to this machine, and print its path. Needs root, /dev/fuse
     /// and loop devices.
     Device(DeviceArgs),
-    /// Change a volume's settings, as far as its servers can grant them at once.
+    /// Change a volume in use, and wait until it is done: size, type, performance, zone, mirrors. What was asked for goes on
+    /// if this program is interrupted.
     Modify(ModifyArgs),
+    /// Changes of a volume, the latest first; without a volume, the latest one of each.
+    Modifications {
+        /// Identifier.
+        volume: Option<String>,
+    },
     /// For operators: copies that do not answer are lost for good. A stranded volume goes on with the best copy
     /// that lives, which may be as old as the last flush.
     DeclareLost {
@@ -98,24 +103,6 @@ pub(crate) struct CreateArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ModifyArgs {
-    /// Identifier.
-    volume: String,
-    /// Size in GiB.
-    #[arg(long, value_name = "GIB")]
-    size: Option<u32>,
-    /// Type.
-    #[arg(long = "type", value_name = "TYPE")]
-    kind: Option<String>,
-    /// IOPS.
-    #[arg(long, value_name = "N")]
-    iops: Option<u32>,
-    /// MiB/s.
-    #[arg(long, value_name = "N")]
-    throughput: Option<u32>,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct DeviceArgs {
     /// Identifier.
     pub(super) volume: String,
@@ -140,7 +127,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 
-fn path(volume: &str) -> String {
+pub(super) fn path(volume: &str) -> String {
     format!("/_terrane/v1/volumes/{}", encode(volume))
 }
 
@@ -169,11 +156,8 @@ pub(crate) async fn run(connect: &Connect, out: &Output, verb: Verb) -> anyhow::
             out.print(&left, report)
         }
         Verb::Device(args) => device::run(connect, client, out, args).await,
-        Verb::Modify(ModifyArgs { volume, size, kind, iops, throughput }) => {
-            let patch = VolumePatch { size_gib: size, kind, iops, throughput, multi_attach: None };
-            let change: Modification = client.patch(&path(&volume), &patch).await?;
-            out.print(&change, change_of)
-        }
+        Verb::Modify(args) => modify::run(client, out, args).await,
+        Verb::Modifications { volume } => modify::list(client, out, volume.as_deref()).await,
         Verb::DeclareLost { volume } => {
             let call = format!("{}/declare-lost", path(&volume));
             let volume: Volume = client.post(&call, &serde_json::json!({})).await?;
@@ -297,7 +281,7 @@ fn report(volume: &Volume) -> String {
         ("volume", volume.id.clone()),
         ("state", volume.state.clone()),
         ("health", volume.health.clone()),
-        ("size", format!("{} GiB", volume.size_gib)),
+        ("size", format!("{} GiB (at least {} GiB)", volume.size_gib, volume.min_safe_size_gib)),
         ("type", volume.kind.clone()),
         ("iops", or_dash(volume.iops)),
         ("throughput", or_dash(volume.throughput.map(|rate| format!("{rate} MiB/s")))),
@@ -337,21 +321,4 @@ fn attachments_of(attachments: &[Attachment]) -> Table {
         table.add_row([instance_id, device, state, or_dash(nbd_url.map(|url| url.0).or(trouble))]);
     }
     table
-}
-
-fn change_of(change: &Modification) -> Table {
-    let pair = |name, before: String, after: String| {
-        (name, if before == after { after } else { format!("{before} → {after}") })
-    };
-    let (before, after) = (&change.original, &change.target);
-    facts([
-        ("volume", change.volume_id.clone()),
-        ("state", change.state.clone()),
-        ("progress", format!("{} %", change.progress)),
-        pair("size", format!("{} GiB", before.size_gib), format!("{} GiB", after.size_gib)),
-        pair("type", before.kind.clone(), after.kind.clone()),
-        pair("iops", or_dash(before.iops), or_dash(after.iops)),
-        pair("throughput", or_dash(before.throughput), or_dash(after.throughput)),
-        ("message", or_dash(change.message.as_ref())),
-    ])
 }

@@ -9,6 +9,7 @@ use terrane_api::{App, AuthGate, FrontDoor, FrontMetrics, Installation, Native, 
 use terrane_auth::{Auth, AuthMetrics, KeyService, NewAccessKey};
 use terrane_objects::service::ObjectService;
 use terrane_s3::{S3Config, S3Front};
+use terrane_snapshots::Snapshots;
 use terrane_store::{EmbeddedConfig, PostgresConfig, Store};
 use terrane_telemetry::Metrics;
 use terrane_telemetry::audit::{AuditLog, AuditMetrics};
@@ -22,6 +23,7 @@ use super::config::Config;
 use super::datadir::{CREDENTIALS, DataDir, ENDPOINTS};
 use super::monitor::Monitor;
 use super::objects::Objects;
+use super::snapshots;
 use super::volumes::{self, Volumes};
 use super::{Part, Role, StoreChoice};
 use crate::cli::say;
@@ -41,6 +43,7 @@ pub(super) struct Running {
     closing: CancellationToken,
     objects: Objects,
     volumes: Option<Volumes>,
+    snapshots: Option<Snapshots>,
     store: Store,
     audit: AuditLog,
     watchers: [JoinHandle<()>; 2],
@@ -65,8 +68,16 @@ impl Start<'_> {
         let (auth, root) = open_auth(self.data, &store, self.config, &watch.metrics).await?;
         let objects = Objects::open(self.data, self.config, auth.keys(), &watch.metrics).await?;
         let volumes = self.volumes(&watch, &store).await?;
+        let snapshots = self.snapshots(&watch, &store, &auth, &objects).await?;
         let reached = reachable(listener.local_addr().context("cannot listen")?);
-        let door = self.front_door(&watch, &store, &auth, objects.service(), volumes.as_ref(), reached)?;
+        let door = self.front_door(
+            &watch,
+            &store,
+            &auth,
+            &objects,
+            (volumes.as_ref(), snapshots.as_ref()),
+            reached,
+        )?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let metrics = door.metrics.clone();
         let server =
@@ -85,6 +96,7 @@ impl Start<'_> {
             closing: self.closing,
             objects,
             volumes,
+            snapshots,
             store,
             audit: watch.audit,
             watchers,
@@ -129,16 +141,31 @@ impl Start<'_> {
         start.all().await.map(Some)
     }
 
+    async fn snapshots(
+        &self,
+        watch: &Watch,
+        store: &Store,
+        auth: &Auth,
+        objects: &Objects,
+    ) -> anyhow::Result<Option<Snapshots>> {
+        if !self.config.volumes.enabled {
+            return Ok(None);
+        }
+        let exclusive = self.store == StoreChoice::Embedded;
+        let section = &self.config.snapshots;
+        section.start(store, exclusive, auth, objects.service(), &watch.metrics).await.map(Some)
+    }
+
     fn front_door(
         &self,
         watch: &Watch,
         store: &Store,
         auth: &Auth,
-        objects: Arc<dyn ObjectService>,
-        volumes: Option<&Volumes>,
+        objects: &Objects,
+        (volumes, snapshots): (Option<&Volumes>, Option<&Snapshots>),
         reached: SocketAddr,
     ) -> anyhow::Result<FrontDoor> {
-        let config = self.config;
+        let (config, objects) = (self.config, objects.service());
         let s3_config = S3Config {
             region: config.region.clone(),
             regions: (!config.allowed_regions.is_empty()).then(|| config.allowed_regions.clone()),
@@ -162,13 +189,15 @@ impl Start<'_> {
             health: watch.health.clone(),
             installation,
             volumes: volumes.map(Volumes::api),
+            snapshots: snapshots.map(snapshots::service),
             closing: self.closing.clone(),
         });
         Ok(FrontDoor {
             s3,
             native,
             sts: Sts::new(auth.clone()),
-            ec2: volumes.map(|volumes| volumes.ec2(auth, config, reached)),
+            ec2: volumes.map(|volumes| volumes.ec2(auth, config, reached, snapshots)),
+            ebs: snapshots.map(|snapshots| snapshots::ebs(auth, snapshots)),
             audit: watch.audit.clone(),
             metrics: watch.metrics.with(FrontMetrics::register),
             domains: config.listen.domains.clone(),
@@ -197,6 +226,7 @@ impl Start<'_> {
         }
         let mut endpoints = serde_json::json!({ "api": url, "metrics": format!("{url}/_terrane/metrics") });
         if let Some(volumes) = volumes {
+            endpoints["ebs"] = url.into();
             endpoints["control"] = volumes.manager.control_address().to_string().into();
             if let Some(nbd) = volumes.nbd_address() {
                 endpoints["nbd"] = format!("nbd://{nbd}").into();
@@ -306,6 +336,9 @@ impl Running {
         let (drained, ()) = tokio::join!(server.stop(patience), node);
         if !drained {
             tracing::warn!("requests were still in progress and were cut");
+        }
+        if let Some(snapshots) = self.snapshots {
+            snapshots.stop().await;
         }
         if let Some(volumes) = self.volumes {
             volumes.stop().await;

@@ -15,6 +15,7 @@ use terrane_telemetry::logs::{self, LogFormat};
 use terrane_types::{ByteSize, Region};
 
 use super::objects::ObjectsSection;
+use super::snapshots::SnapshotsSection;
 use super::volumes_config::VolumesSection;
 
 /// Port of the front door.
@@ -33,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) auth: AuthSection,
     pub(crate) objects: ObjectsSection,
     pub(crate) volumes: VolumesSection,
+    pub(crate) snapshots: SnapshotsSection,
     pub(crate) telemetry: Telemetry,
 }
 
@@ -46,6 +48,7 @@ impl Default for Config {
             auth: AuthSection::default(),
             objects: ObjectsSection::default(),
             volumes: VolumesSection::default(),
+            snapshots: SnapshotsSection::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -208,6 +211,7 @@ impl Config {
         }
         logs::check_filter(&self.telemetry.log_filter).context("telemetry.log_filter")?;
         self.volumes.check()?;
+        self.snapshots.check()?;
         self.objects.check()
     }
 
@@ -323,13 +327,23 @@ mod tests {
     /// All keys of all sections, as serde's errors about unknown keys list them.
     fn expected_keys() -> Vec<String> {
         let mut keys = Vec::new();
-        for section in ["", "[listen]", "[auth]", "[objects]", "[objects.load]", "[volumes]", "[telemetry]"] {
+        for section in [
+            "",
+            "[listen]",
+            "[auth]",
+            "[objects]",
+            "[objects.load]",
+            "[volumes]",
+            "[snapshots]",
+            "[telemetry]",
+        ] {
             let error =
                 toml::from_str::<Config>(&format!("{section}\nno-such-key = 1")).unwrap_err().to_string();
             let (_, listed) = error.split_once("expected one of ").unwrap();
             keys.extend(listed.split('`').skip(1).step_by(2).map(ToOwned::to_owned));
         }
-        let sections = ["listen", "tls", "auth", "objects", "volumes", "telemetry", "load"];
+        let sections =
+            ["listen", "tls", "auth", "objects", "volumes", "snapshots", "s3", "telemetry", "load"];
         keys.retain(|key| !sections.contains(&&**key));
         keys
     }

@@ -15,6 +15,7 @@ use terrane_block_wire::tls::Tls;
 use terrane_block_wire::transport::Credentials;
 use terrane_ec2::{Ec2, Ec2Config};
 use terrane_node::{NodeConfig, NodeManager, NodeMetrics};
+use terrane_snapshots::Snapshots;
 use terrane_store::Store;
 use terrane_telemetry::Metrics;
 use terrane_telemetry::health::HealthRegistry;
@@ -169,13 +170,24 @@ pub(super) fn host_name() -> String {
 
 impl Volumes {
     /// EC2 in front of the manager.
-    pub(super) fn ec2(&self, auth: &Auth, config: &Config, endpoint: SocketAddr) -> Ec2Door {
+    pub(super) fn ec2(
+        &self,
+        auth: &Auth,
+        config: &Config,
+        endpoint: SocketAddr,
+        snapshots: Option<&Snapshots>,
+    ) -> Ec2Door {
         let config = Ec2Config {
             region: config.region.clone(),
             endpoint: endpoint.to_string(),
             attachments_max: ATTACHMENTS_MAX,
         };
-        Ec2Door::new(auth.clone(), Ec2::new(std::sync::Arc::new(self.manager.clone()), config))
+        let ec2 = Ec2::new(std::sync::Arc::new(self.manager.clone()), config);
+        let ec2 = match snapshots {
+            Some(snapshots) => ec2.with_snapshots(super::snapshots::service(snapshots)),
+            None => ec2,
+        };
+        Ec2Door::new(auth.clone(), ec2)
     }
 
     /// What the native API calls.

@@ -59,3 +59,20 @@ fn multipart_uploads() {
 fn asynchronous_headers() {
     script("asynchronous.py");
 }
+
+/// As the root account, and with the keys of another.
+#[test]
+fn snapshots_block_by_block() {
+    let installation = Installation::start();
+    let account = installation.cli(&["account", "create", "other"]);
+    let id = account["id"].as_str().unwrap();
+    let key = installation.cli(&["key", "create", "--account", id]);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/python/snapshots.py");
+    let mut command = Command::new(tool("python3"));
+    installation.environment(&mut command);
+    command
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("OTHER_ACCESS_KEY_ID", key["id"].as_str().unwrap())
+        .env("OTHER_SECRET_ACCESS_KEY", key["secret"].as_str().unwrap());
+    succeed(command.arg(file).current_dir(installation.scratch()));
+}

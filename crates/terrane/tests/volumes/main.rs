@@ -8,6 +8,7 @@
 mod accounts;
 mod boto;
 mod cached;
+mod changes;
 mod drives;
 mod failover;
 mod faults;

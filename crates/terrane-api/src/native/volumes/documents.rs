@@ -7,7 +7,8 @@ use terrane_ec2::service;
 use utoipa::ToSchema;
 
 pub use terrane_volumes::admin::{
-    AttachmentDetail as Attachment, CopyDetail as Copy, ResyncDetail as Resync, VolumeDetail as Volume,
+    AttachmentDetail as Attachment, CopyDetail as Copy, ModificationDetail as Modification,
+    ResyncDetail as Resync, TraitsDetail as VolumeSettings, VolumeDetail as Volume,
 };
 
 /// A volume, in a list.
@@ -122,72 +123,18 @@ pub struct VolumePatch {
     /// Whether several instances may attach it at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multi_attach: Option<bool>,
-}
-
-/// A change of a volume's settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Modification {
-    /// `vol-…`
-    pub volume_id: String,
-    /// `modifying`, `optimizing`, `completed`, `failed`.
-    pub state: String,
-    /// Per cent.
-    pub progress: u8,
-    /// Why it failed, if it did.
-    pub message: Option<String>,
-    /// Before.
-    pub original: VolumeSettings,
-    /// After.
-    pub target: VolumeSettings,
-    /// When it was asked for (RFC 3339).
-    pub started: String,
-    /// When it came to its end (RFC 3339).
-    pub ended: Option<String>,
-}
-
-/// What can be changed of a volume.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct VolumeSettings {
-    /// Size in GiB.
-    pub size_gib: u32,
-    /// Type.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// IOPS, where the type has them.
-    pub iops: Option<u32>,
-    /// MiB/s, where the type has them.
-    pub throughput: Option<u32>,
-    /// Whether several instances may attach it at a time.
-    pub multi_attach: bool,
-}
-
-impl From<service::Settings> for VolumeSettings {
-    fn from(settings: service::Settings) -> Self {
-        let service::Settings { size_gib, kind, iops, throughput, multi_attach } = settings;
-        Self { size_gib, kind: kind.to_string(), iops, throughput, multi_attach }
-    }
-}
-
-impl From<service::VolumeModification> for Modification {
-    fn from(modification: service::VolumeModification) -> Self {
-        let service::VolumeModification { volume, state, message, original, target, .. } = modification;
-        let state = match state {
-            service::ModificationState::Modifying => "modifying",
-            service::ModificationState::Optimizing => "optimizing",
-            service::ModificationState::Completed => "completed",
-            service::ModificationState::Failed => "failed",
-        };
-        Self {
-            volume_id: volume.into(),
-            state: state.to_owned(),
-            progress: modification.progress,
-            message,
-            original: original.into(),
-            target: target.into(),
-            started: modification.started.to_string(),
-            ended: modification.ended.map(|ended| ended.to_string()),
-        }
-    }
+    /// Where its primary shall lie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Copies beside the primary, 0 to 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrors: Option<u32>,
+    /// Stripes. Not implemented yet: a volume has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stripes: Option<u32>,
+    /// Data beyond a smaller size may be lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_truncate: bool,
 }
 
 /// A wish to attach.

@@ -1,6 +1,6 @@
 //! The recycle bin.
 
-use super::{Query, Shelf, state, volume_of};
+use super::{Query, Shelf, rehearse, state, volume_of};
 use crate::dto::{
     ListSnapshotsInRecycleBinRequest, ListSnapshotsInRecycleBinResult, RestoreSnapshotFromRecycleBinRequest,
     RestoreSnapshotFromRecycleBinResult, SnapshotRecycleBinInfo,
@@ -33,7 +33,7 @@ pub(in crate::front) async fn restore_recycled(
     request: RestoreSnapshotFromRecycleBinRequest,
 ) -> Result<RestoreSnapshotFromRecycleBinResult, Ec2Error> {
     let id = snapshot_id(&request.snapshot_id)?;
-    cx.dry_run(&request)?;
+    rehearse(cx, &request, Shelf::Bin, &id).await?;
     let snapshot = cx.snapshots.restore_snapshot(cx.caller, &id).await?;
     Ok(RestoreSnapshotFromRecycleBinResult {
         description: Some(snapshot.description.clone()),

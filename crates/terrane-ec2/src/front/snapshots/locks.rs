@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 
-use super::{Query, Shelf};
+use super::{Query, Shelf, rehearse};
 use crate::dto::{
     self, DescribeLockedSnapshotsRequest, DescribeLockedSnapshotsResult, LockSnapshotRequest,
     LockSnapshotResult, LockedSnapshotsInfo, UnlockSnapshotRequest, UnlockSnapshotResult,
@@ -49,7 +49,7 @@ pub(in crate::front) async fn lock(
         let text = "The parameter CoolOffPeriod can be used with the lock mode compliance only";
         return Err(Ec2Error::combination(text));
     }
-    cx.dry_run(&request)?;
+    rehearse(cx, &request, Shelf::OWN, &id).await?;
     let locked = cx.snapshots.lock_snapshot(cx.caller, &id, LockWish { mode, cool_off_hours, until }).await?;
     let lock = locked.lock.ok_or_else(|| SnapshotError::Internal("a lock is not there".into()))?;
     Ok(LockSnapshotResult {
@@ -69,7 +69,7 @@ pub(in crate::front) async fn unlock(
     request: UnlockSnapshotRequest,
 ) -> Result<UnlockSnapshotResult, Ec2Error> {
     let id = snapshot_id(&request.snapshot_id)?;
-    cx.dry_run(&request)?;
+    rehearse(cx, &request, Shelf::OWN, &id).await?;
     cx.snapshots.unlock_snapshot(cx.caller, &id).await?;
     Ok(UnlockSnapshotResult { snapshot_id: Some(id.to_string()) })
 }

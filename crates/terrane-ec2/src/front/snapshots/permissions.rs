@@ -2,7 +2,7 @@
 
 use terrane_types::AccountId;
 
-use super::own;
+use super::{Shelf, own, rehearse};
 use crate::dto::{
     CreateVolumePermission, DescribeSnapshotAttributeRequest, DescribeSnapshotAttributeResult,
     ModifySnapshotAttributeRequest, OperationType, PermissionGroup, ResetSnapshotAttributeRequest,
@@ -19,7 +19,7 @@ pub(in crate::front) async fn describe_attribute(
     request: DescribeSnapshotAttributeRequest,
 ) -> Result<DescribeSnapshotAttributeResult, Ec2Error> {
     let id = snapshot_id(&request.snapshot_id)?;
-    cx.dry_run(&request)?;
+    rehearse(cx, &request, Shelf::OWN, &id).await?;
     let permissions = own(cx, &id).await?.permissions;
     let snapshot_id = Some(id.to_string());
     Ok(match request.attribute {
@@ -108,7 +108,7 @@ pub(in crate::front) async fn modify_attribute(
     if change == PermissionChange::default() {
         return Err(Ec2Error::combination("No accounts and no group are named."));
     }
-    cx.dry_run(&request)?;
+    rehearse(cx, &request, Shelf::OWN, &id).await?;
     cx.snapshots.change_permissions(cx.caller, &id, &change).await?;
     Ok(Done)
 }
@@ -121,7 +121,7 @@ pub(in crate::front) async fn reset_attribute(
     if request.attribute == SnapshotAttributeName::ProductCodes {
         return Err(Ec2Error::unsupported("Product codes of snapshots cannot be changed."));
     }
-    cx.dry_run(&request)?;
+    rehearse(cx, &request, Shelf::OWN, &id).await?;
     let change = PermissionChange { reset: true, ..PermissionChange::default() };
     cx.snapshots.change_permissions(cx.caller, &id, &change).await?;
     Ok(Done)

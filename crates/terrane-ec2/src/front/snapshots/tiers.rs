@@ -61,7 +61,6 @@ pub(in crate::front) async fn modify_tier(
     request: ModifySnapshotTierRequest,
 ) -> Result<ModifySnapshotTierResult, Ec2Error> {
     let id = snapshot_id(&request.snapshot_id)?;
-    cx.dry_run(&request)?;
     own(cx, &id).await?;
     Err(Ec2Error::unsupported("The storage tier 'archive' is not offered."))
 }
@@ -71,7 +70,6 @@ pub(in crate::front) async fn restore_tier(
     request: RestoreSnapshotTierRequest,
 ) -> Result<RestoreSnapshotTierResult, Ec2Error> {
     let id = snapshot_id(&request.snapshot_id)?;
-    cx.dry_run(&request)?;
     own(cx, &id).await?;
     let text = format!("The snapshot '{id}' is in the storage tier 'standard', and not archived.");
     Err(Ec2Error::new("IncorrectState", text))

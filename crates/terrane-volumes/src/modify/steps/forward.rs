@@ -13,7 +13,8 @@ use crate::leader::{Sight, Size};
 use crate::modify::Shown;
 use crate::placement::{Aim, Map, Replan};
 use crate::rows::{
-    CopiesChange, DELETIONS, MODIFICATIONS, ModificationStateRow, Phase, SERVERS, StripeRow, TraitsRow, hex,
+    BLOCK, CopiesChange, DELETIONS, MODIFICATIONS, ModificationStateRow, Phase, SERVERS, StripeRow,
+    TraitsRow, hex,
 };
 
 /// Modifications of one volume are carried out one after the other.
@@ -110,9 +111,11 @@ pub(super) async fn join(scene: Scene, sight: &Sight) -> Result<After, Trouble> 
             if let Some(reason) = seen.and_then(|seen| seen.lost.get(copy)) {
                 return Err(Trouble::Refused(format!("a new copy comes to nothing: {reason}")));
             }
-            let (done, left) = seen.and_then(|seen| seen.resync.get(copy)).copied().unwrap_or_default();
-            moved = moved.saturating_add(done);
-            total = total.saturating_add(done).saturating_add(left);
+            // Equal blocks do not move: what is left tells how far it is.
+            let size = row.identity.blocks.saturating_mul(BLOCK);
+            let told = seen.and_then(|seen| seen.resync.get(copy)).filter(|told| **told != (0, 0));
+            moved = moved.saturating_add(told.map_or(0, |(_, left)| size.saturating_sub(*left)));
+            total = total.saturating_add(size);
         }
     }
     scene.end(if all { After::Done } else { After::Wait { done: moved, total } }).await

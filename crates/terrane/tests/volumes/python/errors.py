@@ -91,8 +91,6 @@ with refused("UnsupportedOperation"):
     ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, Encrypted=True)
 with refused("UnsupportedOperation"):
     ec2.create_snapshot(VolumeId=free)
-with refused("UnsupportedOperation"):
-    ec2.modify_volume(VolumeId=free, VolumeType="st1")
 with refused("InvalidSnapshot.NotFound"):
     ec2.describe_snapshots(SnapshotIds=["snap-0123456789abcdef0"])
 ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, ClientToken="a")
