@@ -11,7 +11,7 @@ use terrane_testbed::{Cluster, Installation, Member, PATIENCE, Plan, Up, succeed
 use crate::setup::{BINARY, attached, tool};
 
 /// Noise, so that nothing is saved by equal blocks, and enough of it for something to happen meanwhile.
-const DATA: &str = "--size=256m --bs=1m --iodepth=4 --refill_buffers --end_fsync=1 --verify=crc32c --verify_fatal=1 \
+const DATA: &str = "--size=96m --bs=1m --iodepth=4 --refill_buffers --end_fsync=1 --verify=crc32c --verify_fatal=1 \
                     --verify_state_save=0";
 
 fn ec2(mut command: std::process::Command, arguments: &[&str]) -> Value {
@@ -120,9 +120,9 @@ fn dies(who: impl Fn(&Cluster, &str) -> Member, after: Duration) {
     cluster.kill(victim).unwrap();
     cluster.launch(victim).unwrap();
     let ended = || Ok(!["modifying", "optimizing"].contains(&modification(&cluster, &volume).0.as_str()));
-    wait_until("the change has ended", PATIENCE + Duration::from_secs(30), ended)
+    wait_until("the change has ended", PATIENCE + Duration::from_secs(90), ended)
         .unwrap_or_else(|e| panic!("{e:#}\n{}", cluster.logs()));
-    cluster.wait_redundant(&volume, 2, PATIENCE).unwrap();
+    cluster.wait_redundant(&volume, 2, PATIENCE + Duration::from_secs(60)).unwrap();
     check_space(&cluster, 2, 1);
     let zone = if modification(&cluster, &volume).0 == "completed" { "us-east-1b" } else { "us-east-1a" };
     let now = cluster.volume(&volume).unwrap();
