@@ -1,4 +1,4 @@
-//! `cargo xtask moto`: moto's own tests of EC2 volumes against a fresh installation.
+//! `cargo xtask moto`: moto's own tests of EC2 volumes and the EBS direct APIs against a fresh installation.
 //!
 //! moto is a mock of AWS. Its tests are boto3 programs that say what EC2 does; they come with its source distribution.
 //! What passes is printed, and must be exactly what `docs/moto.md` lists; why the rest fails is written there, and a
@@ -17,11 +17,12 @@ use crate::{sh, tools};
 /// The release whose tests are run.
 const VERSION: &str = "5.2.1";
 
-/// The tests that are about volumes.
-const FILES: [&str; 3] = [
+/// The tests that are about volumes and snapshots.
+const FILES: [&str; 4] = [
     "tests/test_ec2/test_elastic_block_store.py",
     "tests/test_ec2/test_tags.py",
     "tests/test_ec2/test_availability_zones_and_regions.py",
+    "tests/test_ebs/test_ebs.py",
 ];
 
 /// Where the failures are explained.

@@ -83,7 +83,8 @@ impl EbsDoor {
             let ids = call.snapshots();
             about.resource = ids.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(" ");
         }
-        let is_block = matches!(call, Ok(Call::Put { .. }));
+        // Also one that is refused: what is wrong with it is told to who signed its head.
+        let is_block = parts.method == http::Method::PUT;
         let identity = self.sender(&parts, &digest, body.is_empty() || is_block, about).await?;
         self.auth.admit(&identity.account, 1).map_err(|error| refusal(&error.into()))?;
         let call = call?;

@@ -89,7 +89,7 @@ pub(crate) async fn discount_snapshot(tx: &Tx, account: &AccountId) -> Result<()
 }
 
 /// There may be garbage.
-async fn dropped(tx: &Tx, account: &AccountId) -> Result<(), StoreError> {
+pub(crate) async fn dropped(tx: &Tx, account: &AccountId) -> Result<(), StoreError> {
     let mut row = ledger(tx, account).await?;
     row.dropped += 1;
     LEDGERS.put(tx, account, &row).await

@@ -127,7 +127,7 @@ async fn change_tags(
         let mut row = own(&tx, caller, id).await?;
         with(&mut row.tags);
         if row.tags.len() > TAGS_MAX {
-            return Err(SnapshotError::TooMany { what: "tags of a snapshot", max: TAGS_MAX }.into());
+            return Err(SnapshotError::TagLimit(id.clone()).into());
         }
         SNAPSHOTS.put(&tx, &key(&caller.account, id), &row).await?;
     }

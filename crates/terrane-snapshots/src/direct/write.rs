@@ -147,7 +147,11 @@ pub(crate) async fn put(
         BLOCKS.put(&tx, &place, block).await?;
         Ok(())
     };
-    snapshots.call(enter).await?;
+    if let Err(error) = snapshots.call(enter).await {
+        // The snapshot went while its block was being stored: nothing refers to the object.
+        snapshots.call(|tx| async move { Ok(ledger::dropped(&tx, &caller.account).await?) }).await?;
+        return Err(error);
+    }
     site.metrics.blocks_written.inc();
     Ok(())
 }

@@ -167,5 +167,5 @@ async fn tags_are_of_all_that_are_named_or_of_none() {
     site.keeper.untag_snapshots(&me, ids, &[this]).await.unwrap();
     assert_eq!(site.find(&me, &id).await.unwrap().tags.len(), 1);
     let many: Tags = (0..50).map(|n| (n.to_string(), String::new())).collect();
-    assert_eq!(refusal(site.keeper.tag_snapshots(&me, ids, &many).await), "TooMany");
+    assert_eq!(refusal(site.keeper.tag_snapshots(&me, ids, &many).await), "TagLimit");
 }

@@ -186,6 +186,7 @@ pub(crate) fn refusal<T: std::fmt::Debug>(result: SnapshotResult<T>) -> &'static
         SnapshotError::Locked(_) => "Locked",
         SnapshotError::LockRefused(_) => "LockRefused",
         SnapshotError::TokenMismatch => "TokenMismatch",
+        SnapshotError::TagLimit(_) => "TagLimit",
         SnapshotError::TooMany { .. } => "TooMany",
         SnapshotError::VolumeSize(_) => "VolumeSize",
         SnapshotError::NoSuchBlock { .. } => "NoSuchBlock",

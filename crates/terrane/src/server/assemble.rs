@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use terrane_api::{App, AuthGate, FrontDoor, FrontMetrics, Installation, Native, Server, Sts, Tls};
 use terrane_auth::{Auth, AuthMetrics, KeyService, NewAccessKey};
-use terrane_objects::service::ObjectService;
 use terrane_s3::{S3Config, S3Front};
 use terrane_snapshots::Snapshots;
 use terrane_store::{EmbeddedConfig, PostgresConfig, Store};
