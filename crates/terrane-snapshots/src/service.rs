@@ -40,8 +40,8 @@ pub(crate) async fn insert(
     }
     if row.state == StateRow::Pending {
         let max = config.pending_max;
-        let pending = BUILDS.scan_prefix(tx, account, None, max).await?.len()
-            + JOBS.scan_prefix(tx, account, None, max).await?.len();
+        let pending = BUILDS.scan_prefix(tx, account, None, max + 1).await?.len()
+            + JOBS.scan_prefix(tx, account, None, max + 1).await?.len();
         // The new one's own row is among them.
         if pending > max {
             return Err(SnapshotError::TooMany { what: "pending snapshots", max }.into());

@@ -104,10 +104,9 @@ mod tests {
     #[test]
     fn the_form_is_pinned() {
         let token = tokens().make(Subject::Block(&SnapshotId::from_bits(1), 2), 3, 0);
-        assert!(token.starts_with("AQAAAAAAAAADAAAAAAAAAAA"), "{token}");
+        // Version, expiry, place; 17 bytes are 22 characters and a part of the next one.
+        assert!(token.starts_with("AQAAAAAAAAADAAAAAAAAAA"), "{token}");
         assert_eq!(token.len(), 68);
-        let expected = "AQAAAAAAAAADAAAAAAAAAAA";
-        assert_eq!(&token[..expected.len()], expected);
     }
 
     #[test]
