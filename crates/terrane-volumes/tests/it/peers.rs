@@ -169,6 +169,7 @@ fn serve(number: u64, state: &Mutex<State>, message: FromManager, sender: &Sende
     let mut say = |message: ToManager| drop(sender.send(&message));
     match message {
         FromManager::Command { id, command } => {
+            let mut result = Ok(());
             match command {
                 Command::CreateCopy { stripe, copy, pool, identity } => {
                     state.copies.insert((stripe, copy), (identity, pool));
@@ -177,8 +178,9 @@ fn serve(number: u64, state: &Mutex<State>, message: FromManager, sender: &Sende
                     state.copies.remove(&(stripe, copy));
                 }
                 Command::Scrub { .. } => {}
+                Command::HandOver { .. } => result = Err("this server does not hand over".to_owned()),
             }
-            say(ToManager::Done { id, result: Ok(()) });
+            say(ToManager::Done { id, result });
             say(ToManager::Copies(reports(number, &state)));
         }
         FromManager::Stripe(view) => follow(number, &state, &view, &mut say),
