@@ -306,7 +306,7 @@ pub(super) async fn create_many(
         return Err(not_offered());
     }
     cx.dry_run(&request)?;
-    let found = cx.service.instances(cx.caller, Select::Ids(&[id.clone()])).await?;
+    let found = cx.service.instances(cx.caller, Select::Ids(std::slice::from_ref(&id))).await?;
     // Hosts boot from their own disks: no volume here is a boot volume.
     let attached = found.into_iter().flat_map(|instance| instance.volumes).map(|volume| volume.volume);
     let volumes: Vec<VolumeId> = attached.filter(|volume| !excluded.contains(volume)).collect();
