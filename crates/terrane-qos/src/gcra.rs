@@ -17,6 +17,8 @@ pub struct Allowance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gcra {
     rate: u64,
+    /// Nanoseconds per unit, in units of 2⁻³²; rounded up, so that rounding never lets more pass.
+    per_unit: u64,
     tolerance: Nanos,
     /// When all that has passed would have passed at the rate: the theoretical arrival time.
     due: Nanos,
@@ -27,7 +29,8 @@ impl Gcra {
     #[must_use]
     pub fn new(allowance: Allowance) -> Self {
         let rate = allowance.rate.max(1);
-        Self { rate, tolerance: time_of(allowance.burst, rate), due: 0 }
+        let per_unit = (SECOND << 32).div_ceil(rate);
+        Self { rate, per_unit, tolerance: time_of(allowance.burst, per_unit), due: 0 }
     }
 
     /// From when on the next request may pass.
@@ -38,20 +41,19 @@ impl Gcra {
 
     /// So many units pass.
     pub fn take(&mut self, now: Nanos, units: u64) {
-        self.due = self.due.max(now).saturating_add(time_of(units, self.rate));
+        self.due = self.due.max(now).saturating_add(time_of(units, self.per_unit));
     }
 
     /// Another allowance from now on. What was used of the burst stays used.
     pub fn set(&mut self, now: Nanos, allowance: Allowance) {
         let used = u128::from(self.due.saturating_sub(now)) * u128::from(self.rate) / u128::from(SECOND);
         *self = Self::new(allowance);
-        let used = time_of(u64::try_from(used).unwrap_or(u64::MAX), self.rate);
+        let used = time_of(u64::try_from(used).unwrap_or(u64::MAX), self.per_unit);
         self.due = now.saturating_add(used.min(self.tolerance));
     }
 }
 
-/// Rounded up: rounding never lets more pass.
-fn time_of(units: u64, rate: u64) -> Nanos {
-    let time = (u128::from(units) * u128::from(SECOND)).div_ceil(u128::from(rate));
+fn time_of(units: u64, per_unit: u64) -> Nanos {
+    let time = (u128::from(units) * u128::from(per_unit)).saturating_add(u128::from(u32::MAX)) >> 32;
     u64::try_from(time).unwrap_or(u64::MAX)
 }

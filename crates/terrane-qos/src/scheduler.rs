@@ -24,8 +24,8 @@ use std::collections::VecDeque;
 const ARREARS: Nanos = SECOND / 10;
 /// A ceiling may be passed by what this makes of it.
 const SLACK: Nanos = SECOND / 50;
-/// How far ahead of others, in time of the drive, a client's share tag may be.
-const DEBT: u64 = (SECOND / 10) * UNIT;
+/// How far ahead of others a client's share tag may be: by what the drive does for it in so long.
+const DEBT: Nanos = SECOND / 10;
 /// A client of weight `UNIT` pays for the drive's time what that is.
 const UNIT: u64 = 256;
 
@@ -285,7 +285,8 @@ impl<T> Scheduler<T> {
         if let Some(Some(client)) = self.clients.get_mut(index as usize)
             && !bugs.idle_banks
         {
-            client.share_due = client.share_due.clamp(present, present.saturating_add(DEBT));
+            let debt = DEBT * UNIT / u64::from(client.share.weight);
+            client.share_due = client.share_due.clamp(present, present.saturating_add(debt));
             client.reserve_due = client.reserve_due.max(now);
         }
     }

@@ -28,7 +28,6 @@ pub(crate) struct Load {
 pub(crate) struct Outcome {
     /// When its requests went to the drive, in order.
     pub(crate) went: Vec<Nanos>,
-    pub(crate) longest_wait: Nanos,
 }
 
 impl Outcome {
@@ -64,7 +63,7 @@ enum What {
 
 /// The whole.
 pub(crate) struct World {
-    scheduler: Scheduler<(usize, Nanos)>,
+    scheduler: Scheduler<usize>,
     loads: Vec<Load>,
     ids: Vec<ClientId>,
     outcomes: Vec<Outcome>,
@@ -137,8 +136,8 @@ impl World {
             let next = now - now % (on + off) + on + off;
             return self.push(next, What::Wants(index));
         }
-        match self.scheduler.offer(now, self.ids[index], cost, (index, now)) {
-            Offer::Go((index, came)) => self.go(index, came, now),
+        match self.scheduler.offer(now, self.ids[index], cost, index) {
+            Offer::Go(index) => self.go(index, now),
             Offer::Queued => {}
             Offer::Refused(_) => panic!("fewer are in flight than may wait"),
         }
@@ -147,9 +146,9 @@ impl World {
     fn ask(&mut self, now: Nanos) {
         loop {
             match self.scheduler.next(now) {
-                Next::Go(id, cost, (index, came)) => {
+                Next::Go(id, cost, index) => {
                     assert_eq!((id, cost), (self.ids[index], self.loads[index].cost));
-                    self.go(index, came, now);
+                    self.go(index, now);
                 }
                 Next::At(at) => {
                     assert!(at > now, "what may go now goes now");
@@ -160,12 +159,10 @@ impl World {
         }
     }
 
-    fn go(&mut self, index: usize, came: Nanos, now: Nanos) {
+    fn go(&mut self, index: usize, now: Nanos) {
         self.has += 1;
         self.most = self.most.max(self.has);
-        let outcome = &mut self.outcomes[index];
-        outcome.went.push(now);
-        outcome.longest_wait = outcome.longest_wait.max(now - came);
+        self.outcomes[index].went.push(now);
         let Cost { ops, bytes } = self.loads[index].cost;
         let time = (SECOND * u64::from(ops) / DRIVE.ops).max(SECOND * u64::from(bytes) / DRIVE.bytes);
         // One of so many that are done at the same time, up to a half faster or slower; a drive with more at a time than
