@@ -279,7 +279,7 @@ async fn wishes_that_make_no_sense() {
     assert_eq!((nobody.status, nobody.problem()), (404, "not-found".into()));
     let nothing = door.native(Method::PATCH, &path, Some(json!({}))).await;
     assert_eq!(nothing.status, 400);
-    let mut patch = async |wish: Value| door.native(Method::PATCH, &path, Some(wish)).await;
+    let patch = async |wish: Value| door.native(Method::PATCH, &path, Some(wish)).await;
     for (wish, status, code) in [
         (json!({ "mirrors": 4 }), 400, "bad-request"),
         (json!({ "zone": "no zone" }), 400, "bad-request"),

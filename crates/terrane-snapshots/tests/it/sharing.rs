@@ -53,7 +53,7 @@ async fn what_is_shared_can_be_read_and_copied_and_nothing_else() {
     assert_eq!(site.read(&friend, &id).await.unwrap(), blocks);
     let seen = site.find(&friend, &id).await.unwrap();
     assert!(seen.tags.is_empty() && seen.owner == me.account);
-    assert_eq!(listed(&site, 2, Scope::Usable).await, [id.clone()]);
+    assert_eq!(listed(&site, 2, Scope::Usable).await, std::slice::from_ref(&id));
     assert!(listed(&site, 2, Scope::Own).await.is_empty());
     assert_eq!(refusal(site.keeper.delete_snapshot(&friend, &id).await), "NotFound");
     assert_eq!(refusal(site.find(&caller(3), &id).await), "NotFound");

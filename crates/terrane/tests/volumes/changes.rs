@@ -41,7 +41,7 @@ fn check_space(installation: &impl Installation, copies: u64, size_gib: u64) {
             let pools = server["pools"].as_array().into_iter().flatten();
             promised += pools.map(|pool| pool["promised"].as_u64().unwrap_or(0)).sum::<u64>();
         }
-        Ok((held, promised) == (copies, copies * size_gib << 30))
+        Ok((held, promised) == (copies, (copies * size_gib) << 30))
     };
     wait_until("servers hold what is needed and nothing else", PATIENCE, sums).unwrap();
 }
