@@ -79,7 +79,7 @@ pub enum Message<P> {
 /// What a primary wants of a mirror.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Body<P> {
-    /// Which log extents were touched since the last completed FLUSH? Answered by [`Answer::Touched`].
+    /// Which blocks were touched since the last completed FLUSH? Answered by [`Answer::Touched`].
     Query,
     /// Apply.
     Write {
@@ -92,7 +92,8 @@ pub enum Body<P> {
     },
     /// Make all that was sent before durable.
     Flush {
-        /// Log extents with a write in flight anywhere: not to be retired by this flush.
+        /// Blocks with a write in flight anywhere: not to be retired by this flush. Blocks, since copies made by different
+        /// programs may have log extents of different sizes.
         exclude: BlockSet,
     },
     /// The flush with this number is complete everywhere: its log extents retire.
@@ -117,9 +118,9 @@ pub enum Body<P> {
 pub enum Answer<P> {
     /// Done.
     Done,
-    /// Log extents, and blocks of the bitmap about the one who asks. Perhaps more than that, never less.
+    /// Blocks of the log, and of the bitmap about the one who asks. Perhaps more than that, never less.
     Touched {
-        /// Log extents that are not retired.
+        /// Blocks of log extents that are not retired.
         log: BlockSet,
         /// Blocks.
         blocks: BlockSet,

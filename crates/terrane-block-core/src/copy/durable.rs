@@ -97,6 +97,11 @@ pub(super) fn blocks_of(extents: &BlockSet, settings: &Settings) -> BlockSet {
     extents.runs().map(|run| block(run.start)..block(run.end())).collect()
 }
 
+/// The log extents that blocks touch.
+pub(super) fn logs_of(blocks: &BlockSet, settings: &Settings) -> BlockSet {
+    blocks.runs().map(|run| log_of(run, settings)).collect()
+}
+
 /// The log extents that an extent touches.
 pub(super) fn log_of(extent: Extent, settings: &Settings) -> Range<u64> {
     extent.log_extents(settings.log_grain)

@@ -1,6 +1,6 @@
 //! Making writes durable everywhere, and forgetting which they were. (Rules 1, 5, 6, 7.)
 
-use super::durable::log_of;
+use super::durable::{log_of, logs_of};
 use super::{Effect, Effects, Origin, Purpose, Source, State, Update, free};
 use crate::ids::{CopyId, Generation, Payload};
 use crate::message::{Answer, Body, Message, Outcome};
@@ -66,7 +66,7 @@ impl<P: Payload> State<P> {
             for apply in &self.volatile.applies {
                 retiring.remove_range(log_of(apply.extent, &self.settings));
             }
-            retiring.subtract(&exclude);
+            retiring.subtract(&logs_of(&exclude, &self.settings));
             if !self.settings.bugs.joiner_retires {
                 retiring.subtract(&self.volatile.kept_log);
             }
@@ -122,7 +122,7 @@ impl<P: Payload> State<P> {
         if self.settings.bugs.retire_in_flight {
             exclude = BlockSet::new();
         }
-        retiring.subtract(&exclude);
+        retiring.subtract(&logs_of(&exclude, &self.settings));
         let mut flush = Flushing { own: true, retiring, ..Flushing::default() };
         let me = self.settings.id;
         for (copy, _) in record.now.acknowledgers().filter(|(copy, _)| *copy != me) {
@@ -143,12 +143,12 @@ impl<P: Payload> State<P> {
         self.flush_disk(FlushFor::Own(record.generation), out);
     }
 
-    /// Log extents with a write in flight anywhere.
+    /// Blocks with a write in flight anywhere.
     fn in_flight(&self) -> BlockSet {
         let ops = self.volatile.primary.iter().flat_map(|primary| primary.ops.values());
         let writes = ops.filter(|op| op.is_writing()).map(|op| op.extent);
         let applies = self.volatile.applies.iter().map(|apply| apply.extent);
-        writes.chain(applies).map(|extent| log_of(extent, &self.settings)).collect()
+        writes.chain(applies).map(|extent| extent.range()).collect()
     }
 
     /// Completes the FLUSH that all copies are done with; then, and only then, its log extents retire everywhere.

@@ -1,6 +1,6 @@
 //! Following the primary's stream. (Rules 1, 2.)
 
-use super::durable::log_of;
+use super::durable::{blocks_of, log_of};
 use super::{Effect, Effects, ReadFor, Source, State, Update};
 use crate::ids::{CopyId, Extent, Generation, Payload};
 use crate::message::{Answer, Body, Message, Stamp};
@@ -30,7 +30,7 @@ pub struct Inbound {
 pub struct WaitingFlush {
     /// Its number.
     pub seq: u64,
-    /// Log extents that it must not retire.
+    /// Blocks of which it must retire no log extent.
     pub exclude: BlockSet,
 }
 
@@ -111,9 +111,8 @@ impl<P: Payload> State<P> {
         if self.settings.bugs.retire_later_writes {
             return;
         }
-        let log_extents = log_of(extent, &self.settings);
         for flush in &mut self.volatile.inbound.flushes {
-            flush.exclude.insert_range(log_extents.clone());
+            flush.exclude.insert_range(extent.range());
         }
     }
 
@@ -122,7 +121,7 @@ impl<P: Payload> State<P> {
     fn answer_query(&self, seq: u64, out: &mut Effects<P>) {
         let Some(record) = &self.durable.record else { return };
         let asker = record.now.primary;
-        let mut log = self.touched();
+        let mut log = blocks_of(&self.touched(), &self.settings);
         let mut blocks = self.durable.bitmaps.get(&asker).cloned().unwrap_or_default();
         if let Some(bits) = self.volatile.bits.get(&asker) {
             blocks.extend(bits);

@@ -117,7 +117,7 @@ impl<P: Payload> State<P> {
             }
         }
         if !settings.bugs.suspects_one_sided {
-            left.extend(&blocks_of(log, &settings));
+            left.extend(log);
         }
         if let Some(last) = record.now.absent.get(&member) {
             let since = record.now.in_sync.get(&settings.id).map(|own| own.since);

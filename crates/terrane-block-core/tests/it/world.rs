@@ -141,7 +141,8 @@ impl World {
         let settings = Settings {
             id: CopyId(id),
             blocks: config.blocks,
-            log_grain: 1,
+            // Copies made by different programs may have log extents of different sizes.
+            log_grain: if id == 1 && config.copies == 2 { config.blocks } else { 1 },
             log_hot: 0,
             recopy_blocks: 1,
             recopies_max: 1,
