@@ -1,6 +1,6 @@
 //! Storage engine: copies of stripes in sparse files, verified by checksums, recovered from a journal.
 //!
-//! A [`Pool`] is a directory on one drive. A [`Copy`] is one sparse file in it: groups of 4 MiB of data, each behind
+//! A [`Pool`] is a directory on one drive. A [`Copy`] is one sparse file in it: groups of 1 MiB of data, each behind
 //! the table that says what every 4 KiB block of it should be. One `fdatasync` of the file makes data and table
 //! durable together. What must be durable *before* data (the activity log) and what belongs to the copy as a whole
 //! (the replication record, bitmaps of absent copies) goes to the pool's journal, where many copies share a sync.

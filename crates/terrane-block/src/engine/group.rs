@@ -22,12 +22,9 @@ pub(crate) struct Group {
     pub(crate) late: (u64, u8),
 }
 
-/// Chunks of a group: what changes are told in.
-pub(crate) const CHUNKS: u64 = 8;
-
 /// The chunks, as bits, that have some of these blocks. Ranges are not empty.
 fn chunks(range: &Range<usize>, shape: Geometry) -> u8 {
-    let chunk = shape.blocks() / CHUNKS as usize;
+    let chunk = shape.chunk_blocks() as usize;
     (range.start / chunk..=(range.end - 1) / chunk).fold(0, |bits, at| bits | 1 << at)
 }
 
@@ -78,9 +75,9 @@ impl Group {
     }
 
     /// The numbers of chunks that are bits of this group.
-    pub(crate) fn numbered(&self, bits: u8) -> impl Iterator<Item = u64> {
-        let first = self.number * CHUNKS;
-        (0..CHUNKS).filter(move |at| bits & (1 << at) != 0).map(move |at| first + at)
+    pub(crate) fn numbered(&self, bits: u8, shape: Geometry) -> impl Iterator<Item = u64> {
+        let first = self.number * shape.chunks();
+        (0..shape.chunks()).filter(move |at| bits & (1 << at) != 0).map(move |at| first + at)
     }
 
     /// Whether what lies on the drive for some of the blocks must be looked at before they are changed.

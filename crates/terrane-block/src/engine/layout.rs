@@ -6,7 +6,8 @@
 //! group 1:         …
 //! ```
 //!
-//! A group is also one extent of the activity log: 4 MiB of data unless a test wants it smaller.
+//! A group is also one extent of the activity log: 1 MiB of data in new copies, whose table is one page; copies made
+//! earlier have 4 MiB, and their headers say so.
 
 use super::codec::{Reader, Writer};
 use super::error::EngineError;
@@ -24,6 +25,9 @@ const HEADER: u64 = 16 << 10;
 /// Bytes of the header that carry something.
 pub(crate) const HEADER_BYTES: usize = 72;
 
+/// Blocks of a snapshot's chunk.
+const CHUNK_BLOCKS: u64 = 128;
+
 const VERSION: u8 = 1;
 const MAGIC: &[u8; 7] = b"TRNCOPY";
 
@@ -36,7 +40,7 @@ pub struct Geometry {
 
 impl Default for Geometry {
     fn default() -> Self {
-        Self { group_blocks: 1024 }
+        Self { group_blocks: 256 }
     }
 }
 
@@ -65,6 +69,17 @@ impl Geometry {
     /// Groups of a copy of that many blocks.
     pub(crate) fn groups(self, blocks: u64) -> u64 {
         blocks.div_ceil(u64::from(self.group_blocks))
+    }
+
+    /// Blocks of a chunk, in which changes since a cut are told: 512 KiB, or an eighth of a group that is small.
+    pub(crate) fn chunk_blocks(self) -> u64 {
+        let group = u64::from(self.group_blocks);
+        if group < CHUNK_BLOCKS { group / 8 } else { CHUNK_BLOCKS }
+    }
+
+    /// Chunks of a group: at most 8.
+    pub(crate) fn chunks(self) -> u64 {
+        u64::from(self.group_blocks) / self.chunk_blocks()
     }
 
     fn table_bytes(self) -> u64 {
@@ -168,11 +183,15 @@ mod tests {
     fn places_do_not_overlap() {
         let shape = Geometry::default();
         assert_eq!(shape.entry_at(0, 0), 16 << 10);
-        assert_eq!(shape.data_at(0, 0), 32 << 10);
-        assert_eq!(shape.data_at(0, 1023) + 4096, shape.entry_at(1, 0));
-        assert_eq!(shape.file_bytes(1025), shape.entry_at(2, 0));
+        assert_eq!(shape.data_at(0, 0), 20 << 10);
+        assert_eq!(shape.data_at(0, 255) + 4096, shape.entry_at(1, 0));
+        assert_eq!(shape.file_bytes(257), shape.entry_at(2, 0));
+        let large = Geometry { group_blocks: 1024 };
+        assert_eq!((large.data_at(0, 0), large.data_at(0, 1023) + 4096), (32 << 10, large.entry_at(1, 0)));
         let small = Geometry { group_blocks: 8 };
         assert_eq!(small.data_at(0, 0) - small.entry_at(0, 0), 4096);
+        let chunks = |blocks| Geometry { group_blocks: blocks }.chunks();
+        assert_eq!([8, 64, 128, 256, 1024].map(chunks), [8, 8, 1, 2, 8]);
     }
 
     #[test]

@@ -94,7 +94,7 @@ mod tests {
         contents[7] = Content::INVALID;
         let encoded: String = encode(CutId(6), 7, &contents).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(encoded, PINNED);
-        assert!(bytes(Geometry::default()) <= 16 << 10, "there is room for it");
+        assert!(bytes(Geometry::default()) <= 4 << 10, "there is room for it");
         assert!(decode(&vec![0; bytes(SHAPE)], CutId(6), 7, SHAPE).unwrap().is_none());
     }
 

@@ -5,7 +5,7 @@ use crate::engine::bitmap::Bitmap;
 use crate::engine::cut::{Cut, CutStatus, reason};
 use crate::engine::entry::{self, State};
 use crate::engine::error::EngineError;
-use crate::engine::group::{CHUNKS, Group};
+use crate::engine::group::Group;
 use crate::engine::layout::BLOCK;
 use crate::engine::record::{CopyState, CutId, CutOp, MAX_CHANGES, MAX_CUTS, Record};
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -157,7 +157,7 @@ impl Copy {
         let mut changed = Bitmap::default();
         if until.is_none() {
             self.each_group(|group| {
-                group.numbered(group.changed).for_each(|chunk| changed.insert(chunk..chunk + 1));
+                group.numbered(group.changed, self.shape).for_each(|chunk| changed.insert(chunk..chunk + 1));
                 Ok(())
             })?;
         }
@@ -189,7 +189,7 @@ impl Copy {
     /// Blocks of a chunk, in which changes are told: 512 KiB with the usual geometry.
     #[must_use]
     pub fn chunk_blocks(&self) -> u64 {
-        u64::from(self.shape.group_blocks) / CHUNKS
+        self.shape.chunk_blocks()
     }
 
     pub(super) fn journal_cut(&self, op: CutOp) -> Result<(), EngineError> {
@@ -217,7 +217,7 @@ impl Copy {
             let _planned = self.planned.lock();
             let mut before = Bitmap::default();
             self.each_group(|group| {
-                group.numbered(group.changed).for_each(|chunk| before.insert(chunk..chunk + 1));
+                group.numbered(group.changed, self.shape).for_each(|chunk| before.insert(chunk..chunk + 1));
                 Ok(())
             })?;
             self.cuts.tracked.fetch_add(1, Ordering::AcqRel);
@@ -252,8 +252,10 @@ impl Copy {
         let mut late = self.cuts.late.lock();
         for (_, group) in leaving {
             let group = group.lock();
-            group.numbered(group.changed).for_each(|chunk| changed.insert(chunk..chunk + 1));
-            group.numbered(group.late_since(round)).for_each(|chunk| late.insert(chunk..chunk + 1));
+            group.numbered(group.changed, self.shape).for_each(|chunk| changed.insert(chunk..chunk + 1));
+            group
+                .numbered(group.late_since(round), self.shape)
+                .for_each(|chunk| late.insert(chunk..chunk + 1));
         }
         if self.pool.bugs.retire_forgets_changes { Vec::new() } else { changed.runs().collect() }
     }

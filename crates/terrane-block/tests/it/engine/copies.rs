@@ -131,3 +131,23 @@ fn many_threads_share_flushes_and_syncs_of_the_journal() {
     assert_eq!(copy.usage().unwrap().data_bytes, 8 * 20 * BLOCK as u64);
     assert!((0..64).all(|extent| copy.verify(extent).unwrap().is_empty()));
 }
+
+#[test]
+fn new_copies_have_small_extents_and_earlier_ones_keep_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pool, copy) = one_copy(&dir);
+    copy.write(1023, &[block(1), block(2)].concat()).unwrap();
+    copy.flush().unwrap();
+    drop((copy, pool));
+    let usual = || PoolConfig { geometry: Geometry::default(), ..config() };
+    let (pool, _) = open_with(&dir, usual()).unwrap();
+    let (old, new) = (pool.open_copy(KEY).unwrap(), pool.create_copy(CopyKey(2), 1024, vec![]).unwrap());
+    assert_eq!((old.extent_blocks(), old.extents(), peek(&old, 1024)), (1024, 3, (Kind::Data, 2)));
+    assert_eq!((new.extent_blocks(), new.extents(), new.chunk_blocks()), (256, 4, 128));
+    new.commit(vec![Op::Enter(vec![3])]).unwrap();
+    new.write(1023, &block(3)).unwrap();
+    drop((old, new, pool));
+    let (pool, _) = open_with(&dir, usual()).unwrap();
+    assert_eq!(peek(&pool.open_copy(CopyKey(2)).unwrap(), 1023), (Kind::Data, 3));
+    assert_eq!(peek(&pool.open_copy(KEY).unwrap(), 1023), (Kind::Data, 1));
+}

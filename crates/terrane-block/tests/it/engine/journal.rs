@@ -17,7 +17,7 @@ fn journal_bytes(dir: &Path) -> u64 {
 
 fn usual() -> PoolConfig {
     let declared = Declared { drive: Drive::Ssd, capacity: 1 << 40, iops: 100, throughput: 1 << 20 };
-    PoolConfig { log_extents: 1 << 16, ..PoolConfig::new(7, declared) }
+    PoolConfig { log_extents: 1 << 16, geometry: LARGE, ..PoolConfig::new(7, declared) }
 }
 
 #[test]

@@ -11,19 +11,23 @@ mod space;
 use std::sync::Arc;
 use terrane_block::engine::media::{DataPath, FsMedia};
 use terrane_block::engine::{
-    BLOCK, Copy, CopyKey, Declared, Drive, EngineError, Kind, Op, Pool, PoolConfig, PoolReport,
+    BLOCK, Copy, CopyKey, Declared, Drive, EngineError, Geometry, Kind, Op, Pool, PoolConfig, PoolReport,
 };
 
 const KEY: CopyKey = CopyKey(0xabc);
+
+const LARGE: Geometry = Geometry { group_blocks: 1024 };
 
 /// The module's name says which.
 fn path() -> DataPath {
     if module_path!().ends_with("ring") { DataPath::Ring } else { DataPath::Portable }
 }
 
+/// Extents of 1,024 blocks, as the first copies had: the largest ones.
 fn config() -> PoolConfig {
     let declared = Declared { drive: Drive::Ssd, capacity: 1 << 30, iops: 100, throughput: 1 << 20 };
     let mut config = PoolConfig::new(7, declared);
+    config.geometry = LARGE;
     config.journal.segment_bytes = 1 << 20;
     config.journal.max_record_bytes = 512 << 10;
     config

@@ -19,7 +19,7 @@ use terrane_log::disk::{Disk, Open};
 use terrane_types::Zone;
 
 /// Where the first block lies in a copy's file: behind the header and the first table.
-const FIRST_BLOCK: u64 = 32 << 10;
+const FIRST_BLOCK: u64 = 20 << 10;
 
 #[tokio::test]
 async fn scrubbing_finds_a_flipped_bit_and_it_is_repaired() {
