@@ -17,7 +17,7 @@ fn it_says_where_it_is_and_gives_its_owner_a_key() {
     let endpoints = fs::read_to_string(server.run_file("endpoints.json")).unwrap();
     let endpoints: Value = serde_json::from_str(&endpoints).unwrap();
     let keys: Vec<_> = endpoints.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["api", "metrics", "control", "nbd"], "only services that exist");
+    assert_eq!(keys, ["api", "metrics", "ebs", "control", "nbd"], "only services that exist");
     assert!(endpoints["api"].as_str().unwrap().starts_with("http://127.0.0.1:"));
     let credentials = server.run_file("credentials");
     assert_eq!(fs::metadata(&credentials).unwrap().permissions().mode() & 0o777, 0o600);

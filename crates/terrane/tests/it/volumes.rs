@@ -117,8 +117,8 @@ fn settings_and_servers() {
     let made = server.json(&["volume", "create", "--size", "1"]);
     let id = made["id"].as_str().unwrap();
     let changed = server.json(&["volume", "modify", id, "--iops", "4000", "--throughput", "250"]);
-    // As EC2 has it: a change is on its way when it is answered.
-    assert_eq!((&changed["state"], &changed["target"]["iops"]), (&json!("modifying"), &json!(4000)));
+    // The command waits until the change is complete.
+    assert_eq!((&changed["state"], &changed["target"]["iops"]), (&json!("completed"), &json!(4000)));
     assert_eq!(server.json(&["volume", "show", id])["iops"], 4000);
     let (code, said) = server.fails(&["volume", "modify", id]);
     assert_eq!(code, 1, "{said}");

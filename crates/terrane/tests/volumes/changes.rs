@@ -92,7 +92,7 @@ fn a_volume_goes_to_other_drives_under_its_clients() {
             wish.extend(["--iops", "2000", "--size", "2"]);
         }
         aws(&wish);
-        wait_until("the volume is on other drives", PATIENCE, || {
+        wait_until("the volume is on other drives", 2 * PATIENCE + Duration::from_secs(60), || {
             let told = aws(&["describe-volumes-modifications", "--volume-ids", &volume]);
             Ok(told["VolumesModifications"][0]["ModificationState"] == "completed")
         })
