@@ -13,6 +13,7 @@ use terrane_ec2::ebs::{Call, Ebs, EbsError};
 use terrane_ec2::service::Caller;
 
 use crate::body::{Body, BodyError, read_whole};
+use crate::ec2::AwsCall;
 use crate::server::Peer;
 
 /// Longest body, bytes: a block, or a document with fifty tags.
@@ -26,17 +27,6 @@ pub struct EbsDoor {
     ebs: Ebs,
 }
 
-/// What an answer was about, in the answer's extensions: for the audit log.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct EbsCall {
-    pub(crate) account: Option<String>,
-    pub(crate) principal: Option<String>,
-    pub(crate) action: Option<&'static str>,
-    pub(crate) mutates: bool,
-    pub(crate) resource: String,
-    pub(crate) error: Option<&'static str>,
-}
-
 impl EbsDoor {
     /// In front of this, for these accounts.
     pub fn new(auth: Auth, ebs: Ebs) -> Self {
@@ -48,7 +38,7 @@ impl EbsDoor {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BodyError>,
     {
-        let mut about = EbsCall::default();
+        let mut about = AwsCall::default();
         let mut response = match self.answer(id, peer, request, &mut about).await {
             Ok(response) => response,
             Err(error) => Ebs::refuse(&error),
@@ -63,7 +53,7 @@ impl EbsDoor {
         id: &str,
         peer: Peer,
         request: Request<B>,
-        about: &mut EbsCall,
+        about: &mut AwsCall,
     ) -> Result<Response<Bytes>, EbsError>
     where
         B: http_body::Body<Data = Bytes> + Send,
@@ -100,7 +90,7 @@ impl EbsDoor {
         parts: &http::request::Parts,
         digest: &[u8; 32],
         may_be_unsigned: bool,
-        about: &mut EbsCall,
+        about: &mut AwsCall,
     ) -> Result<Identity, EbsError> {
         let sender = self.auth.authenticate(parts.into(), "ebs", Some(digest), SystemTime::now()).await;
         let sender = sender.map_err(|error| refusal(&error))?;

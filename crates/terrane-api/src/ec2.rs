@@ -27,9 +27,9 @@ pub struct Ec2Door {
     ec2: Ec2,
 }
 
-/// What an EC2 answer was about, in the answer's extensions: for the audit log.
+/// What an answer to one of AWS's API families was about, in the answer's extensions: for the audit log.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ec2Call {
+pub(crate) struct AwsCall {
     pub(crate) account: Option<String>,
     pub(crate) principal: Option<String>,
     pub(crate) action: Option<&'static str>,
@@ -49,7 +49,7 @@ impl Ec2Door {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BodyError>,
     {
-        let mut about = Ec2Call::default();
+        let mut about = AwsCall::default();
         let mut response = match self.answer(id, peer, request, &mut about).await {
             Ok(response) => response,
             Err(error) => Ec2::refuse(&error, id),
@@ -64,7 +64,7 @@ impl Ec2Door {
         id: &str,
         peer: Peer,
         request: Request<B>,
-        about: &mut Ec2Call,
+        about: &mut AwsCall,
     ) -> Result<Response<Bytes>, Ec2Error>
     where
         B: http_body::Body<Data = Bytes> + Send,
@@ -94,7 +94,7 @@ impl Ec2Door {
         &self,
         parts: &http::request::Parts,
         body: &Bytes,
-        about: &mut Ec2Call,
+        about: &mut AwsCall,
     ) -> Result<Identity, Ec2Error> {
         let digest: [u8; 32] = Sha256::digest(body).into();
         let sender = self.auth.authenticate(parts.into(), "ec2", Some(&digest), SystemTime::now()).await;

@@ -10,8 +10,8 @@ use terrane_telemetry::audit::{AuditEvent, AuditLog};
 
 use crate::body::Body;
 use crate::dispatch::{Family, family};
-use crate::ebs::{EbsCall, EbsDoor};
-use crate::ec2::{Ec2Call, Ec2Door};
+use crate::ebs::EbsDoor;
+use crate::ec2::{AwsCall, Ec2Door};
 use crate::metrics::{Answer, FrontMetrics, Protocol};
 use crate::native::{Native, NativeCall};
 use crate::server::{Handler, Peer};
@@ -68,12 +68,12 @@ impl FrontDoor {
             Family::Sts => (Protocol::sts, self.sts.handle(&id.0, request).await),
             Family::Ec2 if let Some(ec2) = &self.ec2 => {
                 let response = ec2.handle(&id.0, peer, request).await;
-                self.audit_ec2(peer, &id, &response);
+                self.audit_aws("ec2", peer, &id, &response);
                 (Protocol::ec2, response)
             }
             Family::Ebs if let Some(ebs) = &self.ebs => {
                 let response = ebs.handle(&id.0, peer, request).await;
-                self.audit_ebs(peer, &id, &response);
+                self.audit_aws("ebs", peer, &id, &response);
                 (Protocol::ebs, response)
             }
             other => (Protocol::other, not_offered(&other, &id)),
@@ -110,8 +110,8 @@ impl FrontDoor {
         });
     }
 
-    fn audit_ec2(&self, peer: Peer, id: &RequestId, response: &Response<Body>) {
-        let call = response.extensions().get::<Ec2Call>().cloned().unwrap_or_default();
+    fn audit_aws(&self, family: &str, peer: Peer, id: &RequestId, response: &Response<Body>) {
+        let call = response.extensions().get::<AwsCall>().cloned().unwrap_or_default();
         let Some(action) = call.action.filter(|_| call.mutates) else { return };
         self.audit.record(AuditEvent {
             time: jiff::Timestamp::now().to_string(),
@@ -119,23 +119,7 @@ impl FrontDoor {
             account: call.account,
             principal: call.principal,
             source: Some(peer.address.ip().to_string()),
-            action: format!("ec2:{action}"),
-            resource: call.resource,
-            status: response.status().as_u16(),
-            error: call.error.map(str::to_owned),
-        });
-    }
-
-    fn audit_ebs(&self, peer: Peer, id: &RequestId, response: &Response<Body>) {
-        let call = response.extensions().get::<EbsCall>().cloned().unwrap_or_default();
-        let Some(action) = call.action.filter(|_| call.mutates) else { return };
-        self.audit.record(AuditEvent {
-            time: jiff::Timestamp::now().to_string(),
-            request_id: id.0.to_string(),
-            account: call.account,
-            principal: call.principal,
-            source: Some(peer.address.ip().to_string()),
-            action: format!("ebs:{action}"),
+            action: format!("{family}:{action}"),
             resource: call.resource,
             status: response.status().as_u16(),
             error: call.error.map(str::to_owned),
